@@ -1,0 +1,58 @@
+"""One call of an AWS operation, and how a service offers its handlers.
+
+A service is an object with a `service_id` (the name of its folder in botocore's data: `sqs`, `lambda`, `iam`) and
+methods marked with `@operation`. The codec parses and checks the request before the handler sees it, and
+serialises what it returns; a handler raises `ApiError` to refuse.
+"""
+
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeAlias, TypeVar
+
+from eventrt.http import Request
+
+Answer: TypeAlias = Mapping[str, Any]
+"""Members by their model names: blobs as bytes, timestamps as epoch seconds (float), absent members left out."""
+
+OperationHandler = Callable[["Call", Mapping[str, Any]], Awaitable[Answer]]
+
+H = TypeVar("H", bound=Callable[..., Awaitable[Answer]])
+
+
+@dataclass(slots=True)
+class Call:
+    """Who asks for what, as the door found out: service and operation, account and region, the raw request.
+
+    `protocol` is the one the client spoke (`json`, `query`, `rest-json`, `rest-xml`, `smithy-rpc-v2-cbor`);
+    `host` is the Host header, from which answers build URLs that come back to this port.
+    """
+
+    service: str
+    operation: str
+    protocol: str
+    account_id: str
+    region: str
+    access_key: str
+    request_id: str
+    host: str
+    http: Request
+
+
+class Service(Protocol):
+    """What `aws.protocol.dispatch` serves: its handlers are the methods marked with `@operation`."""
+
+    service_id: str
+
+
+def operation(name: str) -> Callable[[H], H]:
+    """Mark a method of a service as the handler of the AWS operation `name`.
+
+    The method takes `(call, request)`; `request` holds the members by their model names, already of the model's
+    types and within its constraints: blobs as bytes, timestamps as epoch seconds.
+    """
+
+    def mark(method: H) -> H:
+        method.__aws_operation__ = name  # type: ignore[attr-defined]
+        return method
+
+    return mark

@@ -1,0 +1,1 @@
+"""The generic codec of AWS's protocols, driven by botocore's service models."""

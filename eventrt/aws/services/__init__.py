@@ -1,0 +1,1 @@
+"""One module per AWS service: plain handlers behind the codec."""

@@ -1,0 +1,72 @@
+"""The values of functions: a function's code and configuration as its environments need them."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Literal
+
+State = Literal["Pending", "Active", "Inactive", "Failed"]
+UpdateStatus = Literal["InProgress", "Successful", "Failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class CodePackage:
+    """A function's code: an unpacked folder, and the archive it came from.
+
+    `sha256` is base64 of the archive's digest (of the folder's contents for declared functions), `size_bytes` the
+    archive's length. `folder` is the absolute path that becomes /var/task. `archive` names the kept zip, None for
+    a declared folder, whose files are used in place.
+    """
+
+    sha256: str
+    size_bytes: int
+    folder: str
+    archive: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class FunctionVersion:
+    """One version of a function: everything that an environment or an answer needs. Moments are epoch seconds.
+
+    `revision_id` changes with every change and state transition; environments of an older `configuration_id` (which
+    changes with code or configuration only) are retired.
+    """
+
+    account_id: str
+    region: str
+    name: str
+    runtime: str
+    handler: str
+    role: str
+    code: CodePackage
+    revision_id: str
+    configuration_id: str
+    modified_at: float
+    version: str = "$LATEST"
+    description: str = ""
+    timeout_s: int = 3
+    memory_mb: int = 128
+    ephemeral_storage_mb: int = 512
+    environment: Mapping[str, str] | None = None
+    architectures: tuple[str, ...] = ("x86_64",)
+    tracing_mode: str = "PassThrough"
+    log_group: str | None = None
+    state: State = "Active"
+    state_reason: str | None = None
+    state_reason_code: str | None = None
+    update_status: UpdateStatus | None = None
+    update_status_reason: str | None = None
+    update_status_reason_code: str | None = None
+    reserved_concurrency: int | None = None
+    packages: str | None = None
+    """A folder (a venv or a `pip install --target`) put on the handler's path; declared functions only."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def arn(self) -> str:
+        """The unqualified ARN."""
+        return f"arn:aws:lambda:{self.region}:{self.account_id}:function:{self.name}"
+
+    @property
+    def log_group_name(self) -> str:
+        """Where its log goes: LoggingConfig.LogGroup, else /aws/lambda/<name>."""
+        return self.log_group or f"/aws/lambda/{self.name}"

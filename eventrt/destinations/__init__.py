@@ -1,0 +1,1 @@
+"""The desk: the one place that hands a message to an ARN."""

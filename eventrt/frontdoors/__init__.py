@@ -1,0 +1,1 @@
+"""The HTTP doors: the one port, and the control paths beside the AWS API."""

@@ -1,0 +1,1 @@
+"""The workshop: functions, their warm environments, and the one way to invoke them."""

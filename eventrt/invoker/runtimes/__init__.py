@@ -1,0 +1,1 @@
+"""How a handler process starts: one module per kind of runtime."""

@@ -1,0 +1,1 @@
+"""Logging and function logs; imports nothing of ours."""

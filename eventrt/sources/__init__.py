@@ -1,0 +1,1 @@
+"""Shelves where events are born, as plain functions on a transaction."""

@@ -1,0 +1,1 @@
+"""The archive: everything eventrt has answered for, on disk."""

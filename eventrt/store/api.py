@@ -1,0 +1,92 @@
+"""What the rest of the house may know of the store: units of work, repositories, wake-ups.
+
+A unit of work is a plain function of a `Tx`, with no await inside. The store puts many units in one commit, with
+a savepoint around each; a unit that raises is rolled back alone. The embedded store (`store.sqlite`) keeps these
+protocols with SQLite; another store is another `Tx`.
+"""
+
+from collections.abc import Callable, Hashable
+from contextlib import AbstractContextManager
+from typing import Protocol, TypeVar
+
+from eventrt.store.functions import FunctionRepository
+from eventrt.store.identities import IdentityRepository
+from eventrt.store.mappings import MappingRepository
+from eventrt.store.messages import MessageRepository
+from eventrt.store.queues import QueueRepository
+
+T = TypeVar("T")
+
+Topic = Hashable
+"""What a wake-up is about: `("queue", queue.id)`, `("mappings",)`, `("function", function.arn)`."""
+
+
+class Tx(Protocol):
+    """One unit's view of the store: the repositories, the moment it runs at, and a bell."""
+
+    @property
+    def now(self) -> float:
+        """The moment of this unit on the daemon's clock, epoch seconds."""
+        ...
+
+    @property
+    def queues(self) -> QueueRepository:
+        """Queues and what is set on them."""
+        ...
+
+    @property
+    def messages(self) -> MessageRepository:
+        """Messages on queues: ready, delayed, in flight."""
+        ...
+
+    @property
+    def functions(self) -> FunctionRepository:
+        """Functions, their configuration, policies and concurrency."""
+        ...
+
+    @property
+    def mappings(self) -> MappingRepository:
+        """Event source mappings."""
+        ...
+
+    @property
+    def identities(self) -> IdentityRepository:
+        """Roles and policies, kept and not enforced."""
+        ...
+
+    def announce(self, topic: Topic) -> None:
+        """Wake whoever watches `topic`, once this unit is committed; nothing happens if it is rolled back."""
+        ...
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call back on the loop once this unit is committed; never if it is rolled back. It must not raise."""
+        ...
+
+
+class Watch(Protocol):
+    """A bell for one topic. A ring between two waits is not lost; several rings are one."""
+
+    async def wait(self) -> None:
+        """Return once the topic was announced since the last `wait` returned (or since the watch began)."""
+        ...
+
+
+class Store(Protocol):
+    """Units of work in, answers out once they are on disk."""
+
+    async def write(self, work: Callable[[Tx], T], *, durable: bool = True) -> T:
+        """Run one unit of work and return its value after the commit is on disk.
+
+        Args: durable: False returns as soon as the unit has run; it is in the next commit, and may be lost to a
+            kill before it. Only for what may be lost: leases, never settles nor answers.
+        Raises: StoreFull: the disk has no room; nothing was kept. Whatever the unit raises, after its rollback.
+        """
+        ...
+
+    async def read(self, query: Callable[[Tx], T]) -> T:
+        """Run a query that changes nothing and return its value: short, indexed look-ups only."""
+        ...
+
+    def watch(self, topic: Topic) -> AbstractContextManager[Watch]:
+        """Watch a topic for the length of a `with` block."""
+        ...

@@ -1,0 +1,399 @@
+"""The writing connection: units of work on the loop, one commit for many of them, answers after the commit.
+
+Units run on the event loop, inside one open transaction with a savepoint each; the commit follows at the end of
+the loop's turn. With `durability="process"` that is all: the commit is in the kernel's hands and survives a
+kill. With `durability="power"` a thread then syncs the write-ahead log, and answers wait for that; units that
+arrive meanwhile gather in the next transaction. So the loop never waits for the disk and the connection is never
+used by two threads at once (docs/decisions/0001-units-on-the-loop.md).
+
+The checkpoint, the one long call, runs in the same thread while units wait at the door.
+"""
+
+import asyncio
+import contextlib
+import fcntl
+import os
+import re
+import sqlite3
+from collections.abc import Callable, Iterator
+from importlib import resources
+from pathlib import Path
+from typing import Any, Generic, Literal, TypeVar
+
+import structlog
+
+from eventrt.clock import Clock
+from eventrt.errors import StartupError, StoreClosed, StoreCorrupt, StoreFull
+from eventrt.store.api import Topic
+
+T = TypeVar("T")
+TxT = TypeVar("TxT", bound="StampedTx")
+Durability = Literal["power", "process"]
+
+CHECKPOINT_BYTES = 16 * 1024 * 1024
+"""The log is folded back into the database once it has grown by so much."""
+
+_FULL_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+_LOG = structlog.get_logger("eventrt.store")
+
+
+class StampedTx:
+    """What a unit of work is given; `now` is set anew for each unit."""
+
+    now: float = 0.0
+
+
+class Unit:
+    """The mutable side of one running unit: what to do once it is committed."""
+
+    __slots__ = ("callbacks", "topics")
+
+    def __init__(self) -> None:
+        self.topics: list[Topic] = []
+        self.callbacks: list[Callable[[], None]] = []
+
+
+class BellWatch:
+    """A bell for one topic (see `store.api.Watch`)."""
+
+    __slots__ = ("_event",)
+
+    def __init__(self) -> None:
+        self._event = asyncio.Event()
+
+    def ring(self) -> None:
+        """Let the present or the next `wait` return."""
+        self._event.set()
+
+    async def wait(self) -> None:
+        """Return once the bell was rung since the last return."""
+        await self._event.wait()
+        self._event.clear()
+
+
+class Engine(Generic[TxT]):
+    """One SQLite database with group commit; repositories run their SQL through `connection`.
+
+    Args:
+        directory: the data directory; made with mode 0700 when missing, and locked against a second daemon.
+        durability: "power" answers after the log is synced, "process" after the commit.
+    """
+
+    def __init__(self, directory: Path, *, clock: Clock, durability: Durability) -> None:
+        self.directory = directory
+        self.path = directory / "eventrt.db"
+        self.clock = clock
+        self.durability: Durability = durability
+        self.connection: sqlite3.Connection
+        self.tx: TxT
+        """What units are called with; set once by `SqliteStore`."""
+        self.before_commit: list[Callable[[], None]] = []
+        """Called inside the transaction, just before each commit: repositories flush their tallies here."""
+        self.after_rollback: list[Callable[[], None]] = []
+        """Called when a whole group was lost: repositories drop what they hold in memory and read it anew."""
+        self._unit = Unit()
+        self._group: list[Unit] = []
+        self._waiting: list[asyncio.Future[None]] = []
+        self._unsynced: list[asyncio.Future[None]] = []
+        self._commit_scheduled = False
+        self._occupied: asyncio.Event | None = None
+        self._syncing = False
+        self._watches: dict[Topic, list[BellWatch]] = {}
+        self._lock_fd = -1
+        self._wal_fd = -1
+        self._bytes_at_checkpoint = 0
+        self._closed = False
+        self._tasks: set[asyncio.Future[Any]] = set()
+
+    # -- opening and closing
+
+    def open(self) -> None:
+        """Lock the directory, open or create the database, migrate it.
+
+        Raises:
+            StartupError: the directory is not writable, or another daemon holds it.
+            StoreCorrupt: the file is damaged or of a newer program; it is left as it is.
+        """
+        try:
+            self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+            os.chmod(self.directory, 0o700)
+            self._lock_fd = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StartupError(
+                f"the data directory {self.directory} is not writable: {error.strerror}; "
+                "choose another with --data-dir",
+                exit_code=73,
+            ) from error
+        try:
+            fcntl.flock(self._lock_fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            os.close(self._lock_fd)
+            raise StartupError(
+                f"the data directory {self.directory} is in use by another eventrt; stop it, or choose another "
+                "with --data-dir",
+                exit_code=75,
+            ) from error
+        try:
+            self._connect()
+        except BaseException:
+            os.close(self._lock_fd)
+            raise
+
+    def _connect(self) -> None:
+        existed = self.path.exists()
+        try:
+            self.connection = sqlite3.connect(
+                self.path, isolation_level=None, cached_statements=512, check_same_thread=False
+            )
+            self.path.chmod(0o600)
+            run = self.connection.execute
+            run("PRAGMA busy_timeout = 50")
+            run("PRAGMA journal_mode = WAL")
+            run("PRAGMA synchronous = NORMAL")
+            run("PRAGMA wal_autocheckpoint = 0")
+            run("PRAGMA cache_size = -32768")
+            run("PRAGMA temp_store = MEMORY")
+            run("PRAGMA foreign_keys = OFF")
+            if existed:
+                problem = run("PRAGMA quick_check(1)").fetchone()[0] if self._is_small() else "ok"
+                if problem != "ok":
+                    raise sqlite3.DatabaseError(problem)
+            self._migrate()
+            self._sync_directory()
+        except sqlite3.DatabaseError as error:
+            if isinstance(error, sqlite3.OperationalError) and _is_full(error):
+                raise StartupError(f"cannot write {self.path}: {error}", exit_code=73) from error
+            raise StoreCorrupt(
+                f"the database {self.path} is damaged ({error}). Nothing was changed. Restore a copy of the data "
+                "directory, or move it away to start empty"
+            ) from error
+
+    def _is_small(self) -> bool:
+        """Is a whole check affordable at start? Larger files are checked as their pages are read."""
+        return self.path.stat().st_size < 64 * 1024 * 1024
+
+    def _migrate(self) -> None:
+        """Bring the schema to the newest number, each step in a transaction of its own."""
+        steps: list[tuple[int, str]] = []
+        for entry in sorted(resources.files("eventrt.store.sqlite").joinpath("schema").iterdir(), key=str):
+            if match := re.fullmatch(r"(\d{4})_\w+\.sql", entry.name):
+                steps.append((int(match[1]), entry.read_text("utf-8")))
+        newest = steps[-1][0] if steps else 0
+        present = self.connection.execute("PRAGMA user_version").fetchone()[0]
+        if present > newest:
+            raise StoreCorrupt(
+                f"the database {self.path} has schema {present}, this program knows up to {newest}. "
+                "Start a newer eventrt, or choose another --data-dir"
+            )
+        for number, script in steps:
+            if number > present:
+                try:
+                    self.connection.executescript(f"BEGIN;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
+                except BaseException:
+                    if self.connection.in_transaction:
+                        self.connection.execute("ROLLBACK")
+                    raise
+
+    def _sync_directory(self) -> None:
+        """Make the files' names as durable as their contents, and hold the log open for syncing."""
+        self._wal_fd = os.open(f"{self.path}-wal", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        directory_fd = os.open(self.directory, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            os.fsync(self._wal_fd)
+            os.fsync(directory_fd)
+        finally:
+            os.close(directory_fd)
+
+    async def close(self) -> None:
+        """Commit what is open, fold the log into the database, and let go of the directory."""
+        await self._entrance()
+        self._commit()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        self._closed = True
+        with contextlib.suppress(sqlite3.OperationalError):  # a full disk: the log stays, and is as good
+            self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+        self.connection.close()
+        os.close(self._wal_fd)
+        os.close(self._lock_fd)
+
+    # -- units of work
+
+    async def write(self, work: Callable[[TxT], T], *, durable: bool = True) -> T:
+        """Run a unit inside the open transaction; return once it is as durable as asked for."""
+        if self._occupied is not None:
+            await self._entrance()
+        value = self._run(work)
+        if durable:
+            future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            self._waiting.append(future)
+            await future
+        return value
+
+    async def read(self, query: Callable[[TxT], T]) -> T:
+        """Run a query on the writing connection, between units."""
+        if self._occupied is not None:
+            await self._entrance()
+        self.tx.now = self.clock.now()
+        return query(self.tx)
+
+    async def _entrance(self) -> None:
+        while self._occupied is not None:
+            await self._occupied.wait()
+
+    def _run(self, work: Callable[[TxT], T]) -> T:
+        if self._closed:
+            raise StoreClosed("the store is closed; the daemon is stopping")
+        connection = self.connection
+        unit = self._unit = Unit()
+        try:
+            if not connection.in_transaction:
+                connection.execute("BEGIN IMMEDIATE")
+            connection.execute("SAVEPOINT unit")
+            self.tx.now = self.clock.now()
+            value = work(self.tx)
+            connection.execute("RELEASE unit")
+        except BaseException as error:
+            self._undo(error)
+            if isinstance(error, sqlite3.OperationalError) and _is_full(error):
+                raise StoreFull(f"the disk has no room for it: {error}") from error
+            raise
+        self._group.append(unit)
+        if not self._commit_scheduled:
+            self._commit_scheduled = True
+            asyncio.get_running_loop().call_soon(self._commit)
+        return value
+
+    def _undo(self, error: BaseException) -> None:
+        """Roll the unit back; when SQLite dropped the whole transaction, fail the whole group."""
+        if self.connection.in_transaction:
+            try:
+                self.connection.execute("ROLLBACK TO unit")
+                self.connection.execute("RELEASE unit")
+            except sqlite3.OperationalError:
+                self._lose_group(error)
+        else:
+            self._lose_group(error)
+
+    def announce(self, topic: Topic) -> None:
+        """Ring the topic's bell once the running unit is committed."""
+        self._unit.topics.append(topic)
+
+    def after_commit(self, callback: Callable[[], None]) -> None:
+        """Call back once the running unit is committed."""
+        self._unit.callbacks.append(callback)
+
+    # -- committing
+
+    def _commit(self) -> None:
+        """Close the transaction; in "power" mode only while no sync is under way, so that groups gather."""
+        self._commit_scheduled = False
+        if self._syncing or self._occupied is not None or not self.connection.in_transaction:
+            return
+        try:
+            for flush in self.before_commit:
+                flush()
+            self.connection.execute("COMMIT")
+        except sqlite3.Error as error:
+            self._lose_group(error)
+            return
+        group, self._group = self._group, []
+        if self.durability == "power" and self._waiting:
+            self._unsynced, self._waiting = self._waiting, []
+            self._start(self._sync)
+        else:
+            _resolve(self._waiting)
+            self._waiting = []
+        self._tell(group)
+        if not self._syncing and self._log_bytes() > CHECKPOINT_BYTES:
+            self._start(self._checkpoint)
+
+    def _tell(self, group: list[Unit]) -> None:
+        topics: dict[Topic, None] = {}
+        for unit in group:
+            for callback in unit.callbacks:
+                callback()
+            topics.update(dict.fromkeys(unit.topics))
+        for topic in topics:
+            for watch in self._watches.get(topic, ()):
+                watch.ring()
+
+    def _lose_group(self, error: BaseException) -> None:
+        """Everything since the last commit is gone: tell those who wait for it, and forget it in memory."""
+        if self.connection.in_transaction:
+            self.connection.execute("ROLLBACK")
+        waiting, self._waiting, self._group = self._waiting, [], []
+        _LOG.error("store.group_lost", units=len(waiting), error=str(error))
+        for forget in self.after_rollback:
+            forget()
+        for future in waiting:
+            if not future.done():
+                future.set_exception(StoreFull(f"the disk has no room for it: {error}"))
+
+    def _start(self, blocking: Callable[[], None]) -> None:
+        """Run a blocking call beside the loop: a sync of the log, or a checkpoint (which occupies the store)."""
+        loop = asyncio.get_running_loop()
+        if blocking == self._checkpoint:
+            self._occupied = asyncio.Event()
+        else:
+            self._syncing = True
+        task = loop.run_in_executor(None, blocking)
+        self._tasks.add(task)
+        task.add_done_callback(self._finished)
+
+    def _sync(self) -> None:
+        os.fdatasync(self._wal_fd)
+
+    def _checkpoint(self) -> None:
+        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+
+    def _finished(self, task: "asyncio.Future[Any]") -> None:
+        self._tasks.discard(task)
+        error = task.exception()
+        if error is not None:
+            _LOG.error("store.disk_failed", error=str(error))
+        if self._occupied is not None:
+            self._bytes_at_checkpoint = self._wal_size()
+            occupied, self._occupied = self._occupied, None
+            occupied.set()
+        else:
+            self._syncing = False
+            unsynced, self._unsynced = self._unsynced, []
+            if error is None:
+                _resolve(unsynced)
+            else:
+                for future in unsynced:
+                    if not future.done():
+                        future.set_exception(StoreFull(f"the disk did not take it: {error}"))
+        self._commit()
+
+    def _wal_size(self) -> int:
+        return os.fstat(self._wal_fd).st_size
+
+    def _log_bytes(self) -> int:
+        return self._wal_size() - self._bytes_at_checkpoint
+
+    # -- bells
+
+    @contextlib.contextmanager
+    def watch(self, topic: Topic) -> Iterator[BellWatch]:
+        """Watch a topic for the length of a `with` block."""
+        watch = BellWatch()
+        self._watches.setdefault(topic, []).append(watch)
+        try:
+            yield watch
+        finally:
+            watches = self._watches[topic]
+            watches.remove(watch)
+            if not watches:
+                del self._watches[topic]
+
+
+def _resolve(futures: list[asyncio.Future[None]]) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_result(None)
+
+
+def _is_full(error: sqlite3.OperationalError) -> bool:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _FULL_CODES

@@ -1,0 +1,61 @@
+"""The embedded store: one engine, one transaction object, a repository per kind of thing."""
+
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from pathlib import Path
+from typing import TypeVar
+
+from eventrt.clock import Clock
+from eventrt.store.api import Topic, Watch
+from eventrt.store.sqlite.engine import Durability, Engine, StampedTx
+from eventrt.store.sqlite.functions import SqliteFunctions
+from eventrt.store.sqlite.identities import SqliteIdentities
+from eventrt.store.sqlite.mappings import SqliteMappings
+from eventrt.store.sqlite.messages import SqliteMessages
+from eventrt.store.sqlite.queues import SqliteQueues
+
+T = TypeVar("T")
+
+
+class SqliteTx(StampedTx):
+    """The `store.api.Tx` of the embedded store; one object serves every unit, since units never overlap."""
+
+    def __init__(self, engine: "Engine[SqliteTx]") -> None:
+        self.announce = engine.announce
+        self.after_commit = engine.after_commit
+        self.queues = SqliteQueues(engine)
+        self.messages = SqliteMessages(engine)
+        self.functions = SqliteFunctions(engine)
+        self.mappings = SqliteMappings(engine)
+        self.identities = SqliteIdentities(engine)
+
+
+class SqliteStore:
+    """The `store.api.Store` kept in one SQLite file (see `engine`).
+
+    Args: directory: the data directory. durability: see `Engine`.
+    """
+
+    def __init__(self, directory: Path, *, clock: Clock, durability: Durability = "power") -> None:
+        self.engine: Engine[SqliteTx] = Engine(directory, clock=clock, durability=durability)
+
+    def open(self) -> None:
+        """Open, migrate and lock the store (raises as `Engine.open` does)."""
+        self.engine.open()
+        self.engine.tx = SqliteTx(self.engine)
+
+    async def close(self) -> None:
+        """Commit and let go of the files."""
+        await self.engine.close()
+
+    async def write(self, work: Callable[[SqliteTx], T], *, durable: bool = True) -> T:
+        """Run one unit of work (see `store.api.Store.write`)."""
+        return await self.engine.write(work, durable=durable)
+
+    async def read(self, query: Callable[[SqliteTx], T]) -> T:
+        """Run one query (see `store.api.Store.read`)."""
+        return await self.engine.read(query)
+
+    def watch(self, topic: Topic) -> AbstractContextManager[Watch]:
+        """Watch a topic (see `store.api.Store.watch`)."""
+        return self.engine.watch(topic)
