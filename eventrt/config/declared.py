@@ -1,0 +1,144 @@
+"""Declared things: the functions, queues and mappings that a configuration file describes.
+
+The names are the field's own words in Python's spelling, with units. What each value may be is what the API
+allows for the same thing: the ranges here are AWS's. `reconcile` turns them into the API's requests.
+"""
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+NAME = r"^[a-zA-Z0-9-_]{1,64}$"
+QUEUE_NAME = r"^(?=.{1,80}$)[a-zA-Z0-9-_]{1,80}(\.fifo)?$"
+ACCOUNT = r"^\d{12}$"
+REGION = r"^[a-z]{2,}(-[a-z]+)+-\d+$"
+
+Account = Annotated[str, Meta(pattern=ACCOUNT, description="The account it belongs to.")]
+Region = Annotated[str, Meta(pattern=REGION, description="The region it belongs to.")]
+Seconds = {"unit": "seconds"}
+
+
+class DeclaredFunction(msgspec.Struct, frozen=True, kw_only=True):
+    """A function whose code is a folder beside the configuration file."""
+
+    name: Annotated[str, Meta(pattern=NAME, description="Its name.")]
+    handler: Annotated[str, Meta(pattern=r"^[^\s]{1,128}$", description="`module.function`, as in AWS's Handler.")]
+    code: Annotated[
+        str, Meta(min_length=1, description="The folder of its code, relative to this file; used in place.")
+    ]
+    runtime: Annotated[
+        Literal["python3.9", "python3.10", "python3.11", "python3.12", "python3.13", "python3.14"],
+        Meta(description="AWS's name of the runtime."),
+    ] = "python3.12"
+    description: Annotated[str, Meta(max_length=256, description="What it is for.")] = ""
+    role: Annotated[str, Meta(description="The ARN of its role; kept and shown, not enforced. Empty makes one up.")] = (
+        ""
+    )
+    timeout_s: Annotated[int, Meta(ge=1, le=900, description="How long one invocation may take.", extra=Seconds)] = 3
+    memory_mb: Annotated[
+        int, Meta(ge=128, le=10240, description="How much memory it may use.", extra={"unit": "MB"})
+    ] = 128
+    ephemeral_storage_mb: Annotated[
+        int, Meta(ge=512, le=10240, description="How large its /tmp may grow.", extra={"unit": "MB"})
+    ] = 512
+    environment: Annotated[dict[str, str], Meta(description="Its environment variables.")] = {}
+    reserved_concurrency: Annotated[
+        int | None, Meta(ge=0, description="How many invocations may run at a time; absent leaves it open.")
+    ] = None
+    packages: Annotated[
+        str,
+        Meta(
+            description="A folder of packages for its import path: a venv or a `pip install --target`, "
+            "relative "
+            "to this file."
+        ),
+    ] = ""
+    tags: Annotated[dict[str, str], Meta(description="Its tags.")] = {}
+    account: Account = "000000000000"
+    region: Region = "us-east-1"
+
+
+class DeclaredQueue(msgspec.Struct, frozen=True, kw_only=True):
+    """A queue; a name that ends in .fifo makes it one."""
+
+    name: Annotated[str, Meta(pattern=QUEUE_NAME, description="Its name; `.fifo` at the end makes a FIFO queue.")]
+    visibility_timeout_s: Annotated[
+        int,
+        Meta(ge=0, le=43_200, description="How long a received message stays hidden.", extra=Seconds),
+    ] = 30
+    retention_s: Annotated[int, Meta(ge=60, le=1_209_600, description="How long a message is kept.", extra=Seconds)] = (
+        345_600
+    )
+    delay_s: Annotated[int, Meta(ge=0, le=900, description="How long a new message stays hidden.", extra=Seconds)] = 0
+    maximum_message_bytes: Annotated[
+        int, Meta(ge=1024, le=1_048_576, description="The largest message.", extra={"unit": "bytes"})
+    ] = 1_048_576
+    receive_wait_s: Annotated[
+        int, Meta(ge=0, le=20, description="How long a receive waits for messages.", extra=Seconds)
+    ] = 0
+    dead_letter_queue: Annotated[
+        str, Meta(description="The name of the queue that takes messages received too often.")
+    ] = ""
+    max_receive_count: Annotated[
+        int | None,
+        Meta(ge=1, le=1000, description="How often a message may be received before it is dead-lettered."),
+    ] = None
+    content_based_deduplication: Annotated[
+        bool, Meta(description="FIFO: a message's body stands in for its deduplication id.")
+    ] = False
+    deduplication_scope: Annotated[
+        Literal["queue", "messageGroup"], Meta(description="FIFO: what a deduplication id is unique in.")
+    ] = "queue"
+    fifo_throughput_limit: Annotated[
+        Literal["perQueue", "perMessageGroupId"], Meta(description="FIFO: what the throughput limit counts.")
+    ] = "perQueue"
+    tags: Annotated[dict[str, str], Meta(description="Its tags.")] = {}
+    account: Account = "000000000000"
+    region: Region = "us-east-1"
+
+
+class DeclaredMapping(msgspec.Struct, frozen=True, kw_only=True):
+    """An event source mapping from a queue to a function."""
+
+    queue: Annotated[str, Meta(min_length=1, description="The name of the queue, or an ARN.")]
+    function: Annotated[str, Meta(min_length=1, description="The name of the function, or an ARN.")]
+    enabled: Annotated[bool, Meta(description="Is it polled?")] = True
+    batch_size: Annotated[int, Meta(ge=1, le=10_000, description="How many messages go to one invocation at most.")] = (
+        10
+    )
+    batching_window_s: Annotated[
+        int, Meta(ge=0, le=300, description="How long to gather messages for a batch.", extra=Seconds)
+    ] = 0
+    maximum_concurrency: Annotated[
+        int | None,
+        Meta(
+            ge=2,
+            le=1000,
+            description="How many invocations this mapping may run at a time; absent leaves it open.",
+        ),
+    ] = None
+    report_batch_item_failures: Annotated[
+        bool, Meta(description="Does the function name the messages that failed (batchItemFailures)?")
+    ] = False
+    filters: Annotated[
+        tuple[dict[str, Any], ...],
+        Meta(max_length=10, description="Event patterns; a message that matches none is settled unseen."),
+    ] = ()
+    account: Account = "000000000000"
+    region: Region = "us-east-1"
+
+
+class Declared(msgspec.Struct, frozen=True, kw_only=True):
+    """Everything a file declares, in its order."""
+
+    functions: tuple[DeclaredFunction, ...] = ()
+    queues: tuple[DeclaredQueue, ...] = ()
+    mappings: tuple[DeclaredMapping, ...] = ()
+
+
+KINDS: dict[str, type[msgspec.Struct]] = {
+    "functions": DeclaredFunction,
+    "queues": DeclaredQueue,
+    "mappings": DeclaredMapping,
+}

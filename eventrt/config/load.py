@@ -1,0 +1,341 @@
+"""Settings from a TOML file, the environment and the command line, checked, with every mistake at once.
+
+The command line wins over the environment, the environment over the file, the file over the defaults. What
+the declared things refer to (folders, interpreters, one another) is the business of `check`.
+"""
+
+import math
+import os
+import re
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin
+
+import msgspec
+
+from eventrt.config.declared import KINDS, Declared
+from eventrt.config.mistakes import Mistake, WrongConfiguration, did_you_mean
+from eventrt.config.positions import Positions
+from eventrt.config.settings import (
+    ALIASES,
+    SECTIONS,
+    AuthKey,
+    Settings,
+    choices,
+    every_setting,
+    expectation,
+    members,
+    plain_type,
+)
+
+S = TypeVar("S", bound=msgspec.Struct)
+
+_SYNTAX = re.compile(r"^(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
+_TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
+_OTHER_VARIABLES = {"EVENTRT_CONFIG", "EVENTRT_AUTH_KEYS", "EVENTRT_INSECURE", "EVENTRT_ENDPOINT_URL"}
+
+
+@dataclass(slots=True)
+class Document:
+    """A configuration file that has been read: its values, and where they stand."""
+
+    path: Path
+    values: dict[str, Any]
+    positions: Positions
+
+
+def load(
+    file: Path | None,
+    *,
+    environment: Mapping[str, str],
+    overrides: Mapping[str, object] | None = None,
+) -> Settings:
+    """Return the settings that file, environment and command line add up to.
+
+    Args: overrides: values by full name (`server.port`), from the command line.
+    Raises: WrongConfiguration: with every mistake found.
+    """
+    mistakes: list[Mistake] = []
+    document = read_document(file) if file is not None else None
+    settings = build(document, mistakes, environment=environment, overrides=overrides or {})
+    if any(not mistake.is_warning for mistake in mistakes):
+        raise WrongConfiguration(mistakes)
+    return settings
+
+
+def read_document(file: Path) -> Document:
+    """Read a TOML file.
+
+    Raises: WrongConfiguration: it cannot be read, or is not TOML.
+    """
+    try:
+        text = file.read_bytes().decode("utf-8").replace("\r\n", "\n")
+    except OSError as error:
+        raise WrongConfiguration([Mistake(str(file), 0, 0, f"cannot be read: {error.strerror}")]) from error
+    except UnicodeDecodeError as error:
+        line = error.object[: error.start].count(b"\n") + 1
+        column = error.start - (error.object.rfind(b"\n", 0, error.start) + 1) + 1
+        raise WrongConfiguration([Mistake(str(file), line, column, "is not UTF-8 text")]) from error
+    try:
+        values = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise WrongConfiguration([_syntax_mistake(file, text, str(error))]) from error
+    return Document(file, values, Positions(text))
+
+
+def build(
+    document: Document | None,
+    mistakes: list[Mistake],
+    *,
+    environment: Mapping[str, str],
+    overrides: Mapping[str, object],
+) -> Settings:
+    """Return settings as far as they can be made out; everything wrong is added to `mistakes`."""
+    reader = _Reader(document, mistakes)
+    sections = {name: reader.section(name, struct) for name, struct in SECTIONS.items()}
+    declared = Declared(
+        functions=tuple(reader.declared("functions", KINDS["functions"])),
+        queues=tuple(reader.declared("queues", KINDS["queues"])),
+        mappings=tuple(reader.declared("mappings", KINDS["mappings"])),
+    )
+    reader.report_unknown_sections()
+    _apply_environment(sections, environment, mistakes)
+    for full_name, value in overrides.items():
+        section, _, name = full_name.partition(".")
+        hint = members(SECTIONS[section])[name][0]
+        sections[section][name] = _convert(value, hint, f"--{name.replace('_', '-')}", mistakes)
+    structs = {
+        name: struct(**{k: v for k, v in sections[name].items() if v is not _WRONG})
+        for name, struct in SECTIONS.items()
+    }
+    structs["lambda_"] = structs.pop("lambda")
+    settings = Settings(
+        **structs,  # type: ignore[arg-type]
+        declared=declared,
+        source=document.path if document else None,
+    )
+    if settings.auth.mode == "sigv4" and not settings.auth.keys:
+        where, position = reader.place(("auth", "mode"))
+        mistakes.append(
+            Mistake(
+                where,
+                *position,
+                'auth.mode is "sigv4" and there is no key',
+                "add [[auth.keys]] with access_key and secret_key, or set EVENTRT_AUTH_KEYS",
+            )
+        )
+    return settings
+
+
+class _Wrong:
+    """Stands for a value that was refused; its mistake is on the list."""
+
+
+_WRONG = _Wrong()
+
+
+class _Reader:
+    """Takes a document apart against the structs."""
+
+    def __init__(self, document: Document | None, mistakes: list[Mistake]) -> None:
+        self._document = document
+        self._values = document.values if document else {}
+        self._mistakes = mistakes
+
+    def place(self, path: tuple[str | int, ...], *, key: bool = False) -> tuple[str, tuple[int, int]]:
+        """Return the file and position of a value (or of its key)."""
+        if self._document is None:
+            return "configuration", (0, 0)
+        positions = self._document.positions
+        return str(self._document.path), (positions.of_key(path) if key else positions.of_value(path))
+
+    def wrong(self, path: tuple[str | int, ...], message: str, hint: str = "", *, key: bool = False) -> None:
+        """Put a mistake on the list."""
+        where, (line, column) = self.place(path, key=key)
+        self._mistakes.append(Mistake(where, line, column, message, hint))
+
+    def section(self, name: str, struct: type[msgspec.Struct]) -> dict[str, Any]:
+        """Return the checked values of one section; those that are wrong are `_WRONG`."""
+        table = self._values.get(name, {})
+        if not isinstance(table, dict):
+            self.wrong((name,), f"{name} must be a table", f"write [{name}]")
+            return {}
+        return self._table(table, struct, (name,), name)
+
+    def declared(self, kind: str, struct: type[S]) -> list[S]:
+        """Return the declared things of one kind that are whole."""
+        entries = self._values.get(kind, [])
+        if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
+            self.wrong((kind,), f"{kind} must be a list of tables", f"write [[{kind}]] above each")
+            return []
+        made: list[S] = []
+        for index, entry in enumerate(entries):
+            thing = self._thing(entry, struct, (kind, index), kind)
+            if thing is not None:
+                made.append(thing)
+        return made
+
+    def report_unknown_sections(self) -> None:
+        """Put every top-level name that is none of ours on the list."""
+        known = [*SECTIONS, *KINDS]
+        for name in self._values:
+            if name not in known:
+                self.wrong((name,), f'there is no section "{name}"', did_you_mean(name, known), key=True)
+
+    def _thing(self, table: dict[str, Any], struct: type[S], path: tuple[str | int, ...], label: str) -> S | None:
+        values = self._table(table, struct, path, label)
+        whole = True
+        for name in struct.__struct_fields__:
+            if _is_required(struct, name) and name not in table:
+                self.wrong(path, f"{label} needs {name}", key=True)
+                whole = False
+        if not whole or any(value is _WRONG for value in values.values()):
+            return None
+        return struct(**values)
+
+    def _table(
+        self, table: dict[str, Any], struct: type[msgspec.Struct], path: tuple[str | int, ...], label: str
+    ) -> dict[str, Any]:
+        known = members(struct)
+        values: dict[str, Any] = {}
+        for name, value in table.items():
+            here = (*path, name)
+            if name not in known:
+                self.wrong(here, f'{label} has no setting "{name}"', did_you_mean(name, known), key=True)
+                continue
+            hint, _ = known[name]
+            plain = plain_type(hint)
+            if get_origin(plain) is tuple and get_args(plain)[0] is AuthKey:
+                values[name] = self._auth_keys(value, here)
+            else:
+                values[name] = self._value(value, hint, here, f"{label}.{name}")
+        return values
+
+    def _auth_keys(self, value: object, path: tuple[str | int, ...]) -> object:
+        if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
+            self.wrong(path, "auth.keys must be a list of tables", "write [[auth.keys]] above each")
+            return _WRONG
+        keys = [self._thing(entry, AuthKey, (*path, index), "auth.keys") for index, entry in enumerate(value)]
+        return tuple(key for key in keys if key is not None)
+
+    def _value(self, value: object, hint: Any, path: tuple[str | int, ...], label: str) -> object:
+        where, (line, column) = self.place(path)
+        return _convert(value, hint, where, self._mistakes, label=label, position=(line, column))
+
+
+def _is_required(struct: type[msgspec.Struct], name: str) -> bool:
+    field = next(f for f in msgspec.structs.fields(struct) if f.name == name)
+    return field.default is msgspec.NODEFAULT and field.default_factory is msgspec.NODEFAULT
+
+
+def _convert(
+    value: object,
+    hint: Any,
+    where: str,
+    mistakes: list[Mistake],
+    *,
+    label: str = "",
+    position: tuple[int, int] = (0, 0),
+) -> object:
+    """Check one value against its annotation; `_WRONG` when it does not fit, with the mistake on the list."""
+    try:
+        if isinstance(value, float) and not math.isfinite(value):
+            raise msgspec.ValidationError("Expected a finite number")
+        return msgspec.convert(value, hint)
+    except msgspec.ValidationError as error:
+        meta = next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, msgspec.Meta)), msgspec.Meta())
+        expected = expectation(hint, meta)
+        if meta.pattern and isinstance(value, str):
+            expected = f"a text that matches {meta.pattern}"
+        elif meta.max_length is not None and isinstance(value, str | list) and len(value) > meta.max_length:
+            expected = f"at most {meta.max_length} {'characters' if isinstance(value, str) else 'entries'} long"
+        elif "$" in str(error) and isinstance(value, dict | list):
+            expected += f": {error}"
+        suggestion = did_you_mean(value, choices(hint)) if isinstance(value, str) else ""
+        subject = f"{label} must be" if label else "must be"
+        mistakes.append(Mistake(where, *position, f"{subject} {expected}, not {_show(value)}", suggestion))
+        return _WRONG
+
+
+def _show(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return f'"{value}"' if len(value) <= 80 else f'"{value[:77]}..."'
+    if isinstance(value, dict):
+        return "a table"
+    if isinstance(value, list | tuple):
+        return "a list"
+    return str(value)
+
+
+def _apply_environment(
+    sections: dict[str, dict[str, Any]], environment: Mapping[str, str], mistakes: list[Mistake]
+) -> None:
+    """Lay the environment's values over the file's."""
+    known = {setting.variable: setting for setting in every_setting()}
+    known.pop("EVENTRT_AUTH_KEYS")
+    given = {ALIASES.get(name, name): (name, text) for name, text in environment.items() if name in known}
+    given.update({ALIASES[name]: (name, environment[name]) for name in ALIASES if name in environment})
+    for variable, (name, text) in given.items():
+        setting = known[variable]
+        try:
+            value = _from_text(text, setting.type)
+        except ValueError:
+            value = text
+        sections[setting.section][setting.name] = _convert(value, setting.type, name, mistakes)
+    if text := environment.get("EVENTRT_AUTH_KEYS"):
+        sections["auth"]["keys"] = _auth_keys_from_text(text, mistakes)
+    for name in environment:
+        if name.startswith("EVENTRT_") and name not in known and name not in ALIASES | dict.fromkeys(_OTHER_VARIABLES):
+            hint = did_you_mean(name, [*known, *ALIASES, *_OTHER_VARIABLES])
+            mistakes.append(Mistake(name, 0, 0, "there is no such setting", hint, is_warning=True))
+
+
+def _from_text(text: str, hint: Any) -> object:
+    """Turn a variable's text into the value it stands for: lists and tables are comma-separated."""
+    plain = plain_type(hint)
+    if plain is bool:
+        word = text.strip().lower()
+        return True if word in _TRUE else False if word in _FALSE else text
+    if plain is int:
+        return int(text.strip())
+    if plain is float:
+        return float(text.strip())
+    if get_origin(plain) is tuple:
+        return [part.strip() for part in text.split(",") if part.strip()]
+    if get_origin(plain) is dict:
+        pairs = [part.partition("=") for part in text.split(",") if part.strip()]
+        return {name.strip(): value.strip() for name, _, value in pairs}
+    return text
+
+
+def _auth_keys_from_text(text: str, mistakes: list[Mistake]) -> object:
+    keys: list[AuthKey] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        name, equals, secret = part.partition("=")
+        if not equals or not name or not secret:
+            message = 'must be "AKID=SECRET,AKID=SECRET,..."'
+            mistakes.append(Mistake("EVENTRT_AUTH_KEYS", 0, 0, message))
+            return _WRONG
+        keys.append(AuthKey(access_key=name, secret_key=secret))
+    return tuple(keys)
+
+
+def _syntax_mistake(file: Path, text: str, error: str) -> Mistake:
+    match = _SYNTAX.match(error)
+    if match is None:
+        return Mistake(str(file), 1, 1, f"is not TOML: {error}")
+    if match["line"]:
+        line, column = int(match["line"]), int(match["column"])
+    else:
+        line, column = text.count("\n") + 1, len(text) - (text.rfind("\n") + 1) + 1
+    return Mistake(str(file), line, column, f"is not TOML: {match['what']}")
+
+
+def config_path(option: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:
+    """Return the configuration file that is asked for: the option's, else EVENTRT_CONFIG's, else none."""
+    chosen = option or environment.get("EVENTRT_CONFIG")
+    return Path(chosen) if chosen else None

@@ -1,0 +1,274 @@
+"""The control paths, on the AWS door's port: health, clock, peek, mappings, function logs, code.
+
+They answer in JSON, errors as `{"error": ...}`, and only to callers on this machine: a Host that is not
+loopback's or an Origin of another site is refused with 403, so that no web page reaches them. What the
+answers hold comes from the rooms; `daemon` hands it in as a `Rooms`.
+"""
+
+import ipaddress
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import orjson
+import structlog
+
+from eventrt.clock import SystemClock, VirtualClock
+from eventrt.http import BodyTooLarge, Request, Response
+
+BODY_LIMIT_BYTES = 64 * 1024
+MAX_ADVANCE_S = 10 * 365 * 86_400
+MAX_RATE = 1_000_000.0
+DEFAULT_ACCOUNT, DEFAULT_REGION = "000000000000", "us-east-1"
+
+_HEALTH_PATHS = ("/_eventrt/health", "/_localstack/health", "/health")
+_LOOPBACK_NAMES = ("localhost", "127.0.0.1", "::1", "[::1]")
+_LOG = structlog.get_logger("eventrt.control")
+
+
+class Refused(Exception):  # noqa: N818 - an answer, not a failure
+    """The request is answered with an error: a status and a sentence."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class Rooms(Protocol):
+    """What the control paths show; each is answered by the daemon."""
+
+    version: str
+    clock: SystemClock
+    clock_is_controllable: bool
+
+    def health(self) -> Mapping[str, Any]:
+        """Return the status of each room, by name: `{"status": "running", ...}`."""
+        ...
+
+    async def peek(self, account: str, region: str, queue: str, limit: int) -> Mapping[str, Any] | None:
+        """Return a queue's messages without disturbing them; None when there is no such queue."""
+        ...
+
+    async def queues(self, account: str, region: str) -> list[Mapping[str, Any]]:
+        """Return every queue with its depth."""
+        ...
+
+    async def mappings(self, account: str | None, region: str | None) -> list[Mapping[str, Any]]:
+        """Return every mapping with what its poller is doing."""
+        ...
+
+    async def functions(self, account: str, region: str) -> list[Mapping[str, Any]]:
+        """Return every function with its state."""
+        ...
+
+    def follow_log(
+        self, account: str, region: str, function: str, *, follow: bool, tail: int
+    ) -> AsyncIterator[bytes] | None:
+        """Return a function's log, and what is added to it when `follow`; None when there is none."""
+        ...
+
+    async def code(self, account: str, region: str, function: str, token: str) -> bytes | None:
+        """Return a function's archive when `token` is the one GetFunction gave; else None."""
+        ...
+
+
+@dataclass(slots=True)
+class _Ask:
+    """One request, taken apart: the names in its path, its query, and whose world it means."""
+
+    request: Request
+    names: tuple[str, ...]
+    query: Mapping[str, str]
+
+    @property
+    def account(self) -> str:
+        return self.query.get("account", DEFAULT_ACCOUNT)
+
+    @property
+    def region(self) -> str:
+        return self.query.get("region", DEFAULT_REGION)
+
+    def number(self, name: str, default: int, *, low: int, high: int) -> int:
+        """Return a whole number of the query, checked."""
+        text = self.query.get(name, str(default))
+        if not re.fullmatch(r"\d{1,9}", text) or not low <= int(text) <= high:
+            raise Refused(400, f"{name} must be a whole number from {low} to {high}, not {text!r}")
+        return int(text)
+
+
+_Answerer = Callable[[_Ask], Awaitable[Response]]
+
+
+class Control:
+    """Answers the control paths; the rest of the port belongs to the AWS door."""
+
+    def __init__(self, rooms: Rooms) -> None:
+        self._rooms = rooms
+        self._routes: list[tuple[re.Pattern[str], dict[str, _Answerer]]] = [
+            (re.compile("|".join(map(re.escape, _HEALTH_PATHS))), {"GET": self._health}),
+            (re.compile(r"/_eventrt/clock"), {"GET": self._show_clock, "POST": self._move_clock}),
+            (re.compile(r"/_eventrt/queues"), {"GET": self._queues}),
+            (re.compile(r"/_eventrt/queues/([^/]+)/messages"), {"GET": self._peek}),
+            (re.compile(r"/_eventrt/mappings"), {"GET": self._mappings}),
+            (re.compile(r"/_eventrt/functions"), {"GET": self._functions}),
+            (re.compile(r"/_eventrt/functions/([^/]+)/logs"), {"GET": self._logs}),
+            (re.compile(r"/_eventrt/functions/([^/]+)/code"), {"GET": self._code}),
+        ]
+
+    @staticmethod
+    def serves(path: str) -> bool:
+        """Is this path ours?"""
+        return path.startswith("/_eventrt/") or path in _HEALTH_PATHS
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request on a control path; total."""
+        try:
+            self._refuse_strangers(request)
+            return await self._answer(request)
+        except Refused as refusal:
+            return _json({"error": str(refusal)}, status=refusal.status)
+        except BodyTooLarge as error:
+            return _json({"error": str(error)}, status=413)
+        except Exception as error:
+            _LOG.exception("control.failed", path=request.path, error=str(error))
+            return _json({"error": "internal error; the daemon's log has more"}, status=500)
+
+    def _refuse_strangers(self, request: Request) -> None:
+        """Let only this machine in, and no page of another site.
+
+        A Host header is the caller's word; the peer's address is not, so both are asked. Health alone may be
+        asked from elsewhere, as load balancers and containers do.
+        """
+        if request.path not in _HEALTH_PATHS and not _is_loopback(request.remote):
+            raise Refused(403, "the control paths answer to this machine only")
+        host = host_name(request.headers.get("host", ""))
+        if host not in _LOOPBACK_NAMES:
+            raise Refused(403, f"the control paths answer to loopback names only, not to Host {host!r}")
+        origin = request.headers.get("origin")
+        if origin is not None and host_name(urlsplit(origin).netloc) not in _LOOPBACK_NAMES:
+            raise Refused(403, f"the control paths do not answer to pages of {origin}")
+        if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
+            raise Refused(403, "the control paths do not answer to pages of other sites")
+
+    async def _answer(self, request: Request) -> Response:
+        for pattern, methods in self._routes:
+            if match := pattern.fullmatch(request.path):
+                method = "GET" if request.method == "HEAD" else request.method
+                if method not in methods:
+                    raise Refused(405, f"{request.path} takes {', '.join(methods)}")
+                names = tuple(unquote(name) for name in match.groups())
+                query = dict(parse_qsl(request.query, keep_blank_values=True))
+                return await methods[method](_Ask(request, names, query))
+        raise Refused(404, f"there is nothing at {request.path}")
+
+    # -- health
+
+    async def _health(self, _: _Ask) -> Response:
+        rooms = self._rooms.health()
+        body: dict[str, Any] = {"status": "running", "version": self._rooms.version, **rooms}
+        return _json(body)
+
+    # -- the clock
+
+    async def _show_clock(self, _: _Ask) -> Response:
+        clock = self._rooms.clock
+        answer: dict[str, Any] = {"now": clock.now(), "controllable": self._rooms.clock_is_controllable}
+        if isinstance(clock, VirtualClock):
+            answer |= {"rate": clock.rate, "offset_s": clock.offset_s}
+        return _json(answer)
+
+    async def _move_clock(self, ask: _Ask) -> Response:
+        clock = self._rooms.clock
+        if not self._rooms.clock_is_controllable or not isinstance(clock, VirtualClock):
+            raise Refused(
+                403,
+                "the clock of this daemon is the real one; start it with --test-clock (or "
+                "clock.controllable = true)",
+            )
+        match await _json_object(ask.request):
+            case {"advance": int() | float() as seconds, **rest} if not rest and not isinstance(
+                seconds, bool
+            ):
+                if not 0 <= seconds <= MAX_ADVANCE_S:
+                    raise Refused(400, f"advance must be from 0 to {MAX_ADVANCE_S} seconds, not {seconds}")
+                await clock.advance(float(seconds))
+            case {"rate": int() | float() as rate, **rest} if not rest and not isinstance(rate, bool):
+                if not 0 <= rate <= MAX_RATE:
+                    raise Refused(400, f"rate must be from 0 to {MAX_RATE:.0f}, not {rate}")
+                clock.set_rate(float(rate))
+            case {"mode": "real", **rest} if not rest:
+                clock.set_real()
+            case _:
+                raise Refused(400, 'write {"advance": seconds}, {"rate": number} or {"mode": "real"}')
+        return await self._show_clock(ask)
+
+    # -- queues, mappings, functions
+
+    async def _queues(self, ask: _Ask) -> Response:
+        return _json({"queues": await self._rooms.queues(ask.account, ask.region)})
+
+    async def _peek(self, ask: _Ask) -> Response:
+        limit = ask.number("limit", 100, low=1, high=10_000)
+        answer = await self._rooms.peek(ask.account, ask.region, ask.names[0], limit)
+        if answer is None:
+            raise Refused(
+                404, f"there is no queue {ask.names[0]!r} in account {ask.account}, region {ask.region}"
+            )
+        return _json(answer)
+
+    async def _mappings(self, ask: _Ask) -> Response:
+        found = await self._rooms.mappings(ask.query.get("account"), ask.query.get("region"))
+        return _json({"mappings": found})
+
+    async def _functions(self, ask: _Ask) -> Response:
+        return _json({"functions": await self._rooms.functions(ask.account, ask.region)})
+
+    async def _logs(self, ask: _Ask) -> Response:
+        tail = ask.number("tail", 1000, low=0, high=1_000_000)
+        follow = ask.query.get("follow", "false").lower() in ("1", "true", "yes")
+        stream = self._rooms.follow_log(ask.account, ask.region, ask.names[0], follow=follow, tail=tail)
+        if stream is None:
+            raise Refused(
+                404, f"there is no function {ask.names[0]!r} in account {ask.account}, region {ask.region}"
+            )
+        return Response(200, {"content-type": "text/plain; charset=utf-8"}, stream=stream)
+
+    async def _code(self, ask: _Ask) -> Response:
+        archive = await self._rooms.code(ask.account, ask.region, ask.names[0], ask.query.get("token", ""))
+        if archive is None:
+            raise Refused(
+                404, "there is no such code, or its link has expired; ask GetFunction for a new one"
+            )
+        return Response(200, {"content-type": "application/zip"}, archive)
+
+
+def _is_loopback(address: str) -> bool:
+    try:
+        return ipaddress.ip_address(address).is_loopback
+    except ValueError:
+        return False
+
+
+def host_name(host: str) -> str:
+    """Return the name of a Host header, without its port, in lower case."""
+    host = host.strip().lower()
+    if host.startswith("["):
+        return host.partition("]")[0] + "]"
+    return host.rpartition(":")[0] if host.count(":") == 1 else host
+
+
+async def _json_object(request: Request) -> dict[str, Any]:
+    body = await request.read_body(BODY_LIMIT_BYTES)
+    try:
+        value = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise Refused(400, f"the body is not JSON: {error}") from error
+    if not isinstance(value, dict):
+        raise Refused(400, "the body must be a JSON object")
+    return value
+
+
+def _json(value: Mapping[str, Any], *, status: int = 200) -> Response:
+    return Response(status, {"content-type": "application/json"}, orjson.dumps(value, default=str) + b"\n")
