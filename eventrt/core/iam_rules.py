@@ -25,19 +25,8 @@ ID_ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZ234567"
 
 _VERSIONS = ("2012-10-17", "2008-10-17")
 _POLICY_KEYS = {"Version", "Id", "Statement"}
-_STATEMENT_KEYS = set(
-    [
-        "Sid",
-        "Effect",
-        "Action",
-        "NotAction",
-        "Resource",
-        "NotResource",
-        "Principal",
-        "NotPrincipal",
-        "Condition",
-    ]
-)
+_PERMISSION_KEYS = {"Action", "NotAction", "Resource", "NotResource", "Principal", "NotPrincipal"}
+_STATEMENT_KEYS = {"Sid", "Effect", "Condition", *_PERMISSION_KEYS}
 _ACTION = re.compile(r"\*|[A-Za-z0-9-]+:[A-Za-z0-9*?]+")
 _SID = re.compile(r"[0-9A-Za-z]*")
 _RESOURCE = re.compile(r"\*|arn:[^:]+:[^:]*:[^:]*:[^:]*:.*", re.DOTALL)

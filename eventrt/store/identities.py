@@ -55,10 +55,8 @@ class IdentityRepository(Protocol):
         """Return a managed policy of the account, or None."""
         ...
 
-    def policies(
-        self, account_id: str, *, path_prefix: str, attached_only: bool, after: str, limit: int
-    ) -> Sequence[ManagedPolicy]:
-        """Return up to `limit` policies whose path begins so, after the folded name `after`."""
+    def policies(self, account_id: str) -> Sequence[ManagedPolicy]:
+        """Return all managed policies of the account, at most 1,500, in order of names."""
         ...
 
     def count_policies(self, account_id: str) -> int:
@@ -103,8 +101,8 @@ class IdentityRepository(Protocol):
         """Return the ARNs of the role's managed policies, in order."""
         ...
 
-    def attached_arns(self, account_id: str) -> Sequence[str]:
-        """Return the ARNs of all policies attached to some role of the account, each once, in order."""
+    def used_arns(self, account_id: str) -> Sequence[str]:
+        """Return the ARNs of all policies attached to or bounding some role of the account, each once."""
         ...
 
     def roles_with_policy(self, account_id: str, policy_arn: str) -> Sequence[Role]:

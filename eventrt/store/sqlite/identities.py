@@ -106,17 +106,11 @@ class SqliteIdentities:
         ).fetchone()
         return _policy(row) if row else None
 
-    def policies(
-        self, account_id: str, *, path_prefix: str, attached_only: bool, after: str, limit: int
-    ) -> Sequence[ManagedPolicy]:
-        """Return up to `limit` policies whose path begins so, after the folded name `after`."""
+    def policies(self, account_id: str) -> Sequence[ManagedPolicy]:
+        """Return all managed policies of the account, at most 1,500, in order of names."""
         rows = self._run(
-            f"SELECT {_POLICY} FROM policies AS p WHERE account_id = ? AND key > ? "  # noqa: S608 - a constant list
-            "AND substr(path, 1, length(?)) = ? AND (? = 0 OR EXISTS (SELECT 1 FROM role_attachments AS a "
-            "WHERE a.account_id = p.account_id "
-            "AND a.policy_arn = 'arn:aws:iam::' || p.account_id || ':policy' || p.path || p.name)) "
-            "ORDER BY key LIMIT ?",
-            (account_id, after, path_prefix, path_prefix, int(attached_only), limit),
+            f"SELECT {_POLICY} FROM policies WHERE account_id = ? ORDER BY key",  # noqa: S608 - a constant list
+            (account_id,),
         )
         return [_policy(row) for row in rows]
 
@@ -208,11 +202,12 @@ class SqliteIdentities:
         )
         return [row[0] for row in rows]
 
-    def attached_arns(self, account_id: str) -> Sequence[str]:
-        """Return the ARNs of all policies attached to some role of the account, each once, in order."""
+    def used_arns(self, account_id: str) -> Sequence[str]:
+        """Return the ARNs of all policies attached to or bounding some role of the account, each once."""
         rows = self._run(
-            "SELECT DISTINCT policy_arn FROM role_attachments WHERE account_id = ? ORDER BY policy_arn",
-            (account_id,),
+            "SELECT policy_arn FROM role_attachments WHERE account_id = ? UNION "
+            "SELECT boundary_arn FROM roles WHERE account_id = ? AND boundary_arn IS NOT NULL",
+            (account_id, account_id),
         )
         return [row[0] for row in rows]
 
