@@ -27,10 +27,7 @@ class DeclaredFunction(msgspec.Struct, frozen=True, kw_only=True):
     code: Annotated[
         str, Meta(min_length=1, description="The folder of its code, relative to this file; used in place.")
     ]
-    runtime: Annotated[
-        Literal["python3.9", "python3.10", "python3.11", "python3.12", "python3.13", "python3.14"],
-        Meta(description="AWS's name of the runtime."),
-    ] = "python3.12"
+    runtime: Annotated[str, Meta(min_length=1, description="AWS's name of the runtime.")] = "python3.12"
     description: Annotated[str, Meta(max_length=256, description="What it is for.")] = ""
     role: Annotated[str, Meta(description="The ARN of its role; kept and shown, not enforced. Empty makes one up.")] = (
         ""
@@ -123,7 +120,7 @@ class DeclaredMapping(msgspec.Struct, frozen=True, kw_only=True):
     ] = False
     filters: Annotated[
         tuple[dict[str, Any], ...],
-        Meta(max_length=10, description="Event patterns; a message that matches none is settled unseen."),
+        Meta(max_length=5, description="Event patterns; a message that matches none is settled unseen."),
     ] = ()
     account: Account = "000000000000"
     region: Region = "us-east-1"

@@ -6,18 +6,16 @@ the declared things refer to (folders, interpreters, one another) is the busines
 
 import math
 import os
-import re
-import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
-from eventrt.config.declared import KINDS, Declared
+from eventrt.config.declared import KINDS, Declared, DeclaredFunction, DeclaredMapping, DeclaredQueue
+from eventrt.config.document import Build, Document, read_document
 from eventrt.config.mistakes import Mistake, WrongConfiguration, did_you_mean
-from eventrt.config.positions import Positions
+from eventrt.config.references import check_declared
 from eventrt.config.settings import (
     ALIASES,
     SECTIONS,
@@ -32,18 +30,8 @@ from eventrt.config.settings import (
 
 S = TypeVar("S", bound=msgspec.Struct)
 
-_SYNTAX = re.compile(r"^(?P<what>.*) \(at (?:line (?P<line>\d+), column (?P<column>\d+)|end of document)\)$")
 _TRUE, _FALSE = ("1", "true", "yes", "on"), ("0", "false", "no", "off")
 _OTHER_VARIABLES = {"EVENTRT_CONFIG", "EVENTRT_AUTH_KEYS", "EVENTRT_INSECURE", "EVENTRT_ENDPOINT_URL"}
-
-
-@dataclass(slots=True)
-class Document:
-    """A configuration file that has been read: its values, and where they stand."""
-
-    path: Path
-    values: dict[str, Any]
-    positions: Positions
 
 
 def load(
@@ -59,30 +47,12 @@ def load(
     """
     mistakes: list[Mistake] = []
     document = read_document(file) if file is not None else None
-    settings = build(document, mistakes, environment=environment, overrides=overrides or {})
+    built = build(document, mistakes, environment=environment, overrides=overrides or {})
+    if document is not None:
+        mistakes += check_declared(document, built)
     if any(not mistake.is_warning for mistake in mistakes):
         raise WrongConfiguration(mistakes)
-    return settings
-
-
-def read_document(file: Path) -> Document:
-    """Read a TOML file.
-
-    Raises: WrongConfiguration: it cannot be read, or is not TOML.
-    """
-    try:
-        text = file.read_bytes().decode("utf-8").replace("\r\n", "\n")
-    except OSError as error:
-        raise WrongConfiguration([Mistake(str(file), 0, 0, f"cannot be read: {error.strerror}")]) from error
-    except UnicodeDecodeError as error:
-        line = error.object[: error.start].count(b"\n") + 1
-        column = error.start - (error.object.rfind(b"\n", 0, error.start) + 1) + 1
-        raise WrongConfiguration([Mistake(str(file), line, column, "is not UTF-8 text")]) from error
-    try:
-        values = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise WrongConfiguration([_syntax_mistake(file, text, str(error))]) from error
-    return Document(file, values, Positions(text))
+    return built.settings
 
 
 def build(
@@ -91,15 +61,23 @@ def build(
     *,
     environment: Mapping[str, str],
     overrides: Mapping[str, object],
-) -> Settings:
-    """Return settings as far as they can be made out; everything wrong is added to `mistakes`."""
+) -> Build:
+    """Return what can be made out; everything wrong is added to `mistakes`."""
     reader = _Reader(document, mistakes)
     sections = {name: reader.section(name, struct) for name, struct in SECTIONS.items()}
+    functions = reader.declared("functions", DeclaredFunction)
+    queues = reader.declared("queues", DeclaredQueue)
+    mappings = reader.declared("mappings", DeclaredMapping)
     declared = Declared(
-        functions=tuple(reader.declared("functions", KINDS["functions"])),
-        queues=tuple(reader.declared("queues", KINDS["queues"])),
-        mappings=tuple(reader.declared("mappings", KINDS["mappings"])),
+        functions=tuple(thing for _, thing in functions),
+        queues=tuple(thing for _, thing in queues),
+        mappings=tuple(thing for _, thing in mappings),
     )
+    paths: dict[tuple[str, int], tuple[str | int, ...]] = {
+        (kind, place): (kind, index)
+        for kind, found in (("functions", functions), ("queues", queues), ("mappings", mappings))
+        for place, (index, _) in enumerate(found)
+    }
     reader.report_unknown_sections()
     _apply_environment(sections, environment, mistakes)
     for full_name, value in overrides.items():
@@ -126,7 +104,7 @@ def build(
                 "add [[auth.keys]] with access_key and secret_key, or set EVENTRT_AUTH_KEYS",
             )
         )
-    return settings
+    return Build(settings, paths)
 
 
 class _Wrong:
@@ -164,17 +142,17 @@ class _Reader:
             return {}
         return self._table(table, struct, (name,), name)
 
-    def declared(self, kind: str, struct: type[S]) -> list[S]:
-        """Return the declared things of one kind that are whole."""
+    def declared(self, kind: str, struct: type[S]) -> list[tuple[int, S]]:
+        """Return the declared things of one kind that are whole, each with its index in the file."""
         entries = self._values.get(kind, [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             self.wrong((kind,), f"{kind} must be a list of tables", f"write [[{kind}]] above each")
             return []
-        made: list[S] = []
+        made: list[tuple[int, S]] = []
         for index, entry in enumerate(entries):
             thing = self._thing(entry, struct, (kind, index), kind)
             if thing is not None:
-                made.append(thing)
+                made.append((index, thing))
         return made
 
     def report_unknown_sections(self) -> None:
@@ -286,8 +264,8 @@ def _apply_environment(
         except ValueError:
             value = text
         sections[setting.section][setting.name] = _convert(value, setting.type, name, mistakes)
-    if text := environment.get("EVENTRT_AUTH_KEYS"):
-        sections["auth"]["keys"] = _auth_keys_from_text(text, mistakes)
+    if keys := environment.get("EVENTRT_AUTH_KEYS"):
+        sections["auth"]["keys"] = _auth_keys_from_text(keys, mistakes)
     for name in environment:
         if name.startswith("EVENTRT_") and name not in known and name not in ALIASES | dict.fromkeys(_OTHER_VARIABLES):
             hint = did_you_mean(name, [*known, *ALIASES, *_OTHER_VARIABLES])
@@ -322,17 +300,6 @@ def _auth_keys_from_text(text: str, mistakes: list[Mistake]) -> object:
             return _WRONG
         keys.append(AuthKey(access_key=name, secret_key=secret))
     return tuple(keys)
-
-
-def _syntax_mistake(file: Path, text: str, error: str) -> Mistake:
-    match = _SYNTAX.match(error)
-    if match is None:
-        return Mistake(str(file), 1, 1, f"is not TOML: {error}")
-    if match["line"]:
-        line, column = int(match["line"]), int(match["column"])
-    else:
-        line, column = text.count("\n") + 1, len(text) - (text.rfind("\n") + 1) + 1
-    return Mistake(str(file), line, column, f"is not TOML: {match['what']}")
 
 
 def config_path(option: str | None, environment: Mapping[str, str] = os.environ) -> Path | None:

@@ -1,0 +1,234 @@
+"""What declared things refer to, and the rules that tie them: folders, handlers, names, AWS's own limits.
+
+The file's shape and the range of each value were checked before; here the things are held against one another, the
+disk, and the rules of `core` that the API's requests are held to as well.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import msgspec
+import orjson
+
+from eventrt.config import requests
+from eventrt.config.declared import DeclaredFunction, DeclaredMapping, DeclaredQueue
+from eventrt.config.document import Build, Document
+from eventrt.config.mistakes import Mistake, did_you_mean
+from eventrt.core import function_rules, queue_attributes
+from eventrt.core.arn import Arn
+from eventrt.core.mapping_rules import check_against, new_mapping, read_source
+from eventrt.core.messages import Queue, acting_fields
+from eventrt.core.refused import Refused
+
+_HANDLER = re.compile(r"(?P<module>[^.\s][^\s]*)\.(?P<function>[^.\s]+)")
+
+
+def check_declared(document: Document, built: Build) -> list[Mistake]:
+    """Return what is wrong with the declared things of a document."""
+    return list(_Checker(document, built).mistakes())
+
+
+def folder_of(document_path: Path | None, path: str) -> Path:
+    """Return a declared path as an absolute one: relative to the file's folder."""
+    base = document_path.parent if document_path is not None else Path()
+    return (base / path).absolute()
+
+
+class _Checker:
+    def __init__(self, document: Document, built: Build) -> None:
+        self._document = document
+        self._declared = built.settings.declared
+        self._paths = built.paths
+        self._queues = {
+            requests.queue_arn(queue.name, account=queue.account, region=queue.region): queue
+            for queue in self._declared.queues
+        }
+        self._functions = {
+            requests.function_arn(function.name, account=function.account, region=function.region): function
+            for function in self._declared.functions
+        }
+
+    def mistakes(self) -> Iterator[Mistake]:
+        yield from self._twice("functions", self._declared.functions, "name")
+        yield from self._twice("queues", self._declared.queues, "name")
+        yield from self._twice("mappings", self._declared.mappings, "queue", "function")
+        for place, function in enumerate(self._declared.functions):
+            yield from self._function(function, self._paths["functions", place])
+        for place, queue in enumerate(self._declared.queues):
+            yield from self._queue(queue, self._paths["queues", place])
+        for place, mapping in enumerate(self._declared.mappings):
+            yield from self._mapping(mapping, self._paths["mappings", place])
+
+    def _wrong(self, path: tuple[str | int, ...], message: str, hint: str = "", *, warning: bool = False) -> Mistake:
+        line, column = self._document.positions.of_value(path)
+        return Mistake(str(self._document.path), line, column, message, hint, is_warning=warning)
+
+    def _twice(self, kind: str, things: Sequence[msgspec.Struct], *names: str) -> Iterator[Mistake]:
+        seen: dict[tuple[str, ...], int] = {}
+        for place, thing in enumerate(things):
+            key = tuple(getattr(thing, name) for name in ("account", "region", *names))
+            if key in seen:
+                line, _ = self._document.positions.of_key(self._paths[kind, seen[key]])
+                title = " → ".join(key[2:])
+                yield self._wrong(
+                    (*self._paths[kind, place], names[0]), f"{title} is declared twice", f"see line {line}"
+                )
+            else:
+                seen[key] = place
+
+    # -- functions
+
+    def _function(self, function: DeclaredFunction, path: tuple[str | int, ...]) -> Iterator[Mistake]:
+        try:
+            function_rules.check_runtime(function.runtime)
+        except Refused as refused:
+            hint = did_you_mean(function.runtime, function_rules.SERVED_RUNTIMES)
+            yield self._wrong((*path, "runtime"), refused.message, hint)
+        try:
+            function_rules.check_role(requests.role_arn(function))
+        except Refused:
+            yield self._wrong(
+                (*path, "role"),
+                f'functions.role must be the ARN of a role, not "{function.role}"',
+                f"such as arn:aws:iam::{function.account}:role/{function.name}",
+            )
+        try:
+            function_rules.check_environment(
+                function.environment, compact_json=orjson.dumps(function.environment).decode()
+            )
+        except Refused as refused:
+            yield self._wrong((*path, "environment"), refused.message)
+        try:
+            function_rules.merge_tags({}, function.tags)
+        except Refused as refused:
+            yield self._wrong((*path, "tags"), refused.message)
+        folder = folder_of(self._document.path, function.code)
+        if not folder.is_dir():
+            what = "is a file" if folder.is_file() else "does not exist"
+            names = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
+            hint = did_you_mean(folder.name, names) or f"functions.code is relative to {self._document.path.parent}/"
+            yield self._wrong((*path, "code"), f"the folder {folder} {what}", hint)
+        else:
+            yield from self._handler(function, folder, path)
+        if function.packages:
+            packages = folder_of(self._document.path, function.packages)
+            if not packages.is_dir():
+                yield self._wrong((*path, "packages"), f"the folder {packages} does not exist")
+
+    def _handler(self, function: DeclaredFunction, folder: Path, path: tuple[str | int, ...]) -> Iterator[Mistake]:
+        match = _HANDLER.fullmatch(function.handler)
+        if match is None:
+            message = f'functions.handler must be "module.function", not "{function.handler}"'
+            yield self._wrong((*path, "handler"), message)
+            return
+        file = folder / (match["module"].replace(".", "/") + ".py")
+        package = file.with_suffix("") / "__init__.py"
+        if not file.is_file() and not package.is_file():
+            here = [entry.stem for entry in folder.iterdir() if entry.suffix == ".py"]
+            yield self._wrong(
+                (*path, "handler"),
+                f"there is no {file} for the handler {function.handler}",
+                did_you_mean(match["module"], here),
+            )
+            return
+        source = (file if file.is_file() else package).read_text("utf-8", errors="replace")
+        name = re.escape(match["function"])
+        if not re.search(rf"^\s*(?:async\s+)?def\s+{name}\b|\b{name}\s*[:=,]|\bimport\b.*\b{name}\b|\*", source, re.M):
+            known = re.findall(r"^def\s+(\w+)", source, re.M)
+            hint = did_you_mean(match["function"], known)
+            message = f"{file.name} does not seem to define {match['function']}"
+            yield self._wrong((*path, "handler"), message, hint, warning=True)
+
+    # -- queues
+
+    def _queue(self, queue: DeclaredQueue, path: tuple[str | int, ...]) -> Iterator[Mistake]:
+        fifo = requests.is_fifo(queue)
+        for name in ("content_based_deduplication", "deduplication_scope", "fifo_throughput_limit"):
+            default = next(f.default for f in msgspec.structs.fields(queue) if f.name == name)
+            if not fifo and getattr(queue, name) != default:
+                message = f"queues.{name} is for FIFO queues only"
+                yield self._wrong((*path, name), message, f'name the queue "{queue.name}.fifo"')
+        if bool(queue.dead_letter_queue) != (queue.max_receive_count is not None):
+            given, missing = ("dead_letter_queue", "max_receive_count")
+            if not queue.dead_letter_queue:
+                given, missing = missing, given
+            yield self._wrong((*path, given), f"queues.{given} needs queues.{missing} beside it")
+            return
+        try:
+            attributes = queue_attributes.normalise(requests.queue_attributes(queue), is_fifo=fifo)
+            queue_attributes.check_name(queue.name, is_fifo=fifo)
+            queue_attributes.check_tags(queue.tags, queue_name=queue.name)
+        except Refused as refused:
+            yield self._wrong(path, f"the queue {queue.name}: {refused.message}")
+            return
+        if queue.dead_letter_queue:
+            yield from self._dead_letters(queue, {k: v for k, v in attributes.items() if v is not None}, path)
+
+    def _dead_letters(
+        self, queue: DeclaredQueue, attributes: dict[str, str], path: tuple[str | int, ...]
+    ) -> Iterator[Mistake]:
+        target = self._queues.get(requests.dead_letter_arn(queue))
+        if target is None:
+            if not queue.dead_letter_queue.startswith("arn:"):
+                yield self._missing_queue(queue.dead_letter_queue, (*path, "dead_letter_queue"))
+            return
+        try:
+            queue_attributes.check_dead_letter_queue(
+                _queue_value(queue), _queue_value(target), attributes["RedrivePolicy"]
+            )
+        except Refused as refused:
+            yield self._wrong((*path, "dead_letter_queue"), refused.message)
+
+    def _missing_queue(self, name: str, path: tuple[str | int, ...]) -> Mistake:
+        known = [queue.name for queue in self._declared.queues]
+        hint = did_you_mean(name, known) or "declare it, or give the ARN of one made through the API"
+        return self._wrong(path, f'no queue "{name}" is declared', hint)
+
+    # -- mappings
+
+    def _mapping(self, mapping: DeclaredMapping, path: tuple[str | int, ...]) -> Iterator[Mistake]:
+        where = {"account": mapping.account, "region": mapping.region}
+        source = requests.queue_arn(mapping.queue, **where)
+        target = requests.function_arn(mapping.function, **where)
+        queue, function = self._queues.get(source), self._functions.get(target)
+        if queue is None and not mapping.queue.startswith("arn:"):
+            yield self._missing_queue(mapping.queue, (*path, "queue"))
+        if function is None and not mapping.function.startswith("arn:"):
+            known = [function.name for function in self._declared.functions]
+            hint = did_you_mean(mapping.function, known) or "declare it, or give the ARN of one made through the API"
+            yield self._wrong((*path, "function"), f'no function "{mapping.function}" is declared', hint)
+        try:
+            read_source(source, region=mapping.region)
+            Arn.parse(target)
+            made = new_mapping(
+                requests.mapping_request(mapping),
+                mapping_id="",
+                account_id=mapping.account,
+                region=mapping.region,
+                source_arn=source,
+                function_arn=target,
+                now=0.0,
+            )
+            if queue is not None:
+                timeout_s = function.timeout_s if function is not None else 0
+                check_against(made, _queue_value(queue), timeout_s=timeout_s)
+        except (Refused, ValueError) as refused:
+            message = refused.message if isinstance(refused, Refused) else str(refused)
+            yield self._wrong(path, f"the mapping {mapping.queue} → {mapping.function}: {message}")
+
+
+def _queue_value(queue: DeclaredQueue) -> Queue:
+    attributes = queue_attributes.normalise(requests.queue_attributes(queue), is_fifo=requests.is_fifo(queue))
+    kept = {name: value for name, value in attributes.items() if value is not None}
+    return Queue(
+        id=0,
+        account_id=queue.account,
+        region=queue.region,
+        name=queue.name,
+        created_at=0.0,
+        modified_at=0.0,
+        attributes=kept,
+        tags=queue.tags,
+        **acting_fields(kept),
+    )

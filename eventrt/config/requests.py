@@ -1,0 +1,76 @@
+"""Declared things in the API's own words, so that one set of rules (`core`) judges both.
+
+Names of queues and functions become ARNs in the declaring thing's account and region; an ARN stays as it is.
+"""
+
+from typing import Any
+
+import orjson
+
+from eventrt.config.declared import DeclaredFunction, DeclaredMapping, DeclaredQueue
+
+
+def is_fifo(queue: DeclaredQueue) -> bool:
+    """Is this a FIFO queue?"""
+    return queue.name.endswith(".fifo")
+
+
+def queue_arn(name: str, *, account: str, region: str) -> str:
+    """Return a queue's ARN; an ARN is returned as it is."""
+    return name if name.startswith("arn:") else f"arn:aws:sqs:{region}:{account}:{name}"
+
+
+def function_arn(name: str, *, account: str, region: str) -> str:
+    """Return a function's unqualified ARN; an ARN is returned as it is."""
+    return name if name.startswith("arn:") else f"arn:aws:lambda:{region}:{account}:function:{name}"
+
+
+def queue_attributes(queue: DeclaredQueue) -> dict[str, str]:
+    """Return the attributes that CreateQueue would be given."""
+    attributes = {
+        "VisibilityTimeout": str(queue.visibility_timeout_s),
+        "MessageRetentionPeriod": str(queue.retention_s),
+        "DelaySeconds": str(queue.delay_s),
+        "MaximumMessageSize": str(queue.maximum_message_bytes),
+        "ReceiveMessageWaitTimeSeconds": str(queue.receive_wait_s),
+    }
+    if queue.dead_letter_queue:
+        attributes["RedrivePolicy"] = orjson.dumps(
+            {
+                "deadLetterTargetArn": dead_letter_arn(queue),
+                "maxReceiveCount": queue.max_receive_count,
+            }
+        ).decode()
+    if is_fifo(queue):
+        attributes |= {
+            "FifoQueue": "true",
+            "ContentBasedDeduplication": str(queue.content_based_deduplication).lower(),
+            "DeduplicationScope": queue.deduplication_scope,
+            "FifoThroughputLimit": queue.fifo_throughput_limit,
+        }
+    return attributes
+
+
+def dead_letter_arn(queue: DeclaredQueue) -> str:
+    """Return the ARN of its dead-letter queue, "" when it has none."""
+    if not queue.dead_letter_queue:
+        return ""
+    return queue_arn(queue.dead_letter_queue, account=queue.account, region=queue.region)
+
+
+def mapping_request(mapping: DeclaredMapping) -> dict[str, Any]:
+    """Return the members that CreateEventSourceMapping would be given, apart from source and function."""
+    scaling = {} if mapping.maximum_concurrency is None else {"MaximumConcurrency": mapping.maximum_concurrency}
+    return {
+        "Enabled": mapping.enabled,
+        "BatchSize": mapping.batch_size,
+        "MaximumBatchingWindowInSeconds": mapping.batching_window_s,
+        "FunctionResponseTypes": ["ReportBatchItemFailures"] if mapping.report_batch_item_failures else [],
+        "FilterCriteria": {"Filters": [{"Pattern": orjson.dumps(rule).decode()} for rule in mapping.filters]},
+        "ScalingConfig": scaling,
+    }
+
+
+def role_arn(function: DeclaredFunction) -> str:
+    """Return the ARN of its role: the one declared, else one that is made up."""
+    return function.role or f"arn:aws:iam::{function.account}:role/{function.name}"
