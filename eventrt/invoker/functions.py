@@ -87,6 +87,19 @@ def find(tx: Tx, ref: FunctionRef, *, missing_arn: str | None = None) -> Functio
     return function
 
 
+def refuse_qualified(ref: FunctionRef) -> None:
+    """Let a name pass that stands for the function as a whole.
+
+    Raises: Refused: it has a qualifier.
+    """
+    if ref.qualifier is not None:
+        raise Refused(
+            "InvalidParameterValueException",
+            "This operation is permitted on Lambda functions only. Aliases and versions do not support this "
+            "operation. Please specify either a function name or an unqualified function ARN.",
+        )
+
+
 # -- creating, updating, deleting
 
 
@@ -173,28 +186,33 @@ def pending() -> Refused:
     )
 
 
-def update(
-    tx: Tx, ref: FunctionRef, changes: Mapping[str, Any], *, revision_id: str | None = None, dry_run: bool = False
-) -> Function:
-    """Change settings of a function; until the transition is completed the former ones keep serving.
+def preview(tx: Tx, ref: FunctionRef, changes: Mapping[str, Any], *, revision_id: str | None = None) -> Function:
+    """Return the function with other settings, its states and revision as they are; nothing is kept.
 
-    Args: changes: fields of `FunctionSettings` by name. dry_run: check it all and keep nothing.
+    Args: changes: fields of `FunctionSettings` by name.
     Raises: Refused: there is no such function, it is in transition, it was changed since, or a rule is broken.
     """
     function = find(tx, ref)
-    latest = function.latest
-    check_revision(latest, revision_id)
-    check_settled(latest)
-    settings = replace(_settings(latest), **changes)
+    check_revision(function.latest, revision_id)
+    check_settled(function.latest)
+    settings = replace(_settings(function.latest), **changes)
     check(settings)
-    if dry_run:
-        return function
+    return replace(function, latest=replace(function.latest, **_fields(settings)))
+
+
+def update(tx: Tx, ref: FunctionRef, changes: Mapping[str, Any], *, revision_id: str | None = None) -> Function:
+    """Change settings of a function; until the transition is completed the former ones keep serving.
+
+    Args: changes: fields of `FunctionSettings` by name.
+    Raises: Refused: as `preview` does.
+    """
+    former = find(tx, ref).latest
+    function = preview(tx, ref, changes, revision_id=revision_id)
     updated = replace(
         function,
-        serving=latest,
+        serving=former,
         latest=replace(
-            latest,
-            **_fields(settings),
+            function.latest,
             revision_id=_new_id(),
             configuration_id=_new_id(),
             modified_at=tx.now,
@@ -297,12 +315,7 @@ def reserve_concurrency(tx: Tx, ref: FunctionRef, wanted: int | None) -> None:
 
     Raises: Refused: there is no such function, it was named with a qualifier, or too few would be left.
     """
-    if ref.qualifier is not None:
-        raise Refused(
-            "InvalidParameterValueException",
-            "This operation is permitted on Lambda functions only. Aliases and versions do not support this "
-            "operation. Please specify either a function name or an unqualified function ARN.",
-        )
+    refuse_qualified(ref)
     function = find(tx, ref, missing_arn=f"{ref.arn}:$LATEST")
     present = function.latest.reserved_concurrency
     if wanted is not None:
@@ -311,6 +324,15 @@ def reserve_concurrency(tx: Tx, ref: FunctionRef, wanted: int | None) -> None:
     if wanted != present:
         _save_both(tx, function, {"reserved_concurrency": wanted})
         tx.announce(topic(function.latest))
+
+
+def reserved_concurrency(tx: Tx, ref: FunctionRef) -> int | None:
+    """Return what is reserved for the function; None when nothing is.
+
+    Raises: Refused: there is no such function, or it was named with a qualifier.
+    """
+    refuse_qualified(ref)
+    return find(tx, ref, missing_arn=f"{ref.arn}:$LATEST").latest.reserved_concurrency
 
 
 def add_permission(
