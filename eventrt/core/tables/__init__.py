@@ -1,0 +1,1 @@
+"""Decisions about tables: attribute values, keys and the expression language; pure, standard library only."""

@@ -1,0 +1,71 @@
+"""Document paths: `a.b[2]`, read from an expression and followed through an item."""
+
+from collections.abc import Iterable
+from typing import TypeAlias
+
+from eventrt.core.tables.tokens import TokenReader
+from eventrt.core.tables.values import Item, Value
+
+Path: TypeAlias = tuple[str | int, ...]
+"""Attribute names and list indexes, outermost first; never empty, and the first is a name."""
+
+
+def read_path(reader: TokenReader) -> Path:
+    """Read a document path at the present token (raises TableError)."""
+    if reader.token.kind not in ("name", "alias"):
+        raise reader.syntax_error()
+    steps: list[str | int] = [reader.name(reader.advance())]
+    while True:
+        if reader.accept("."):
+            if reader.token.kind not in ("name", "alias"):
+                raise reader.syntax_error()
+            steps.append(reader.name(reader.advance()))
+        elif reader.accept("["):
+            if reader.token.kind != "number":
+                raise reader.syntax_error()
+            steps.append(int(reader.advance().text))
+            reader.expect("]")
+        else:
+            return tuple(steps)
+
+
+def follow(item: Item, path: Path) -> Value | None:
+    """Return the value at a path; None when there is none."""
+    value: Value | None = item.get(path[0])  # type: ignore[arg-type]
+    for step in path[1:]:
+        if value is None:
+            return None
+        if isinstance(step, int):
+            members = value.get("L")
+            value = members[step] if members is not None and step < len(members) else None
+        else:
+            inner = value.get("M")
+            value = inner.get(step) if inner is not None else None
+    return value
+
+
+def shown(path: Path) -> str:
+    """Return a path as DynamoDB's messages show it: `[a, b, [2]]`."""
+    return "[" + ", ".join(f"[{step}]" if isinstance(step, int) else step for step in path) + "]"
+
+
+def check_disjoint(reader: TokenReader, paths: Iterable[Path]) -> None:
+    """Refuse two paths of which one contains the other, or that use one value as a list and as a map."""
+    seen: list[Path] = []
+    for path in paths:
+        for other in seen:
+            common = min(len(path), len(other))
+            if path[:common] == other[:common]:
+                raise reader.error(
+                    "Two document paths overlap with each other; must remove or rewrite one of these paths; "
+                    f"path one: {shown(other)}, path two: {shown(path)}"
+                )
+            for mine, theirs in zip(path, other, strict=False):
+                if isinstance(mine, int) is not isinstance(theirs, int):
+                    raise reader.error(
+                        "Two document paths conflict with each other; must remove or rewrite one of these paths; "
+                        f"path one: {shown(other)}, path two: {shown(path)}"
+                    )
+                if mine != theirs:
+                    break
+        seen.append(path)
