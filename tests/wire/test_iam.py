@@ -4,7 +4,9 @@ import json
 import uuid
 from typing import Any
 
+import boto3
 import pytest
+from botocore.config import Config
 from botocore.exceptions import ClientError
 
 TRUST = {
@@ -214,14 +216,17 @@ def test_a_role_is_in_no_instance_profile(iam: Any) -> None:
     ],
 )
 def test_a_member_outside_its_range_is_a_validation_error(daemon: Any, members: dict[str, Any]) -> None:
-    import botocore.config
-
-    iam = daemon.client("iam")
-    config = iam.meta.config.merge(botocore.config.Config(parameter_validation=False))
-    assert config.parameter_validation is False
-    loose = daemon.client("iam", config=config)
+    loose = boto3.client(
+        "iam",
+        region_name="us-east-1",
+        endpoint_url=daemon.url,
+        aws_access_key_id="000000000000",
+        aws_secret_access_key="secret",
+        config=Config(parameter_validation=False, retries={"total_max_attempts": 1}),
+    )
     members = {"RoleName": unique("role"), "AssumeRolePolicyDocument": json.dumps(TRUST), **members}
     assert code_of(loose.create_role, **members) == ("ValidationError", 400)
+    loose.close()
 
 
 # -- tags
