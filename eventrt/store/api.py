@@ -13,6 +13,7 @@ from eventrt.store.functions import FunctionRepository
 from eventrt.store.identities import IdentityRepository
 from eventrt.store.mappings import MappingRepository
 from eventrt.store.messages import MessageRepository
+from eventrt.store.notes import NoteRepository
 from eventrt.store.queues import QueueRepository
 
 T = TypeVar("T")
@@ -52,6 +53,11 @@ class Tx(Protocol):
     @property
     def identities(self) -> IdentityRepository:
         """Roles and policies, kept and not enforced."""
+        ...
+
+    @property
+    def notes(self) -> NoteRepository:
+        """The daemon's notes about itself."""
         ...
 
     def announce(self, topic: Topic) -> None:

@@ -12,6 +12,7 @@ from eventrt.store.sqlite.functions import SqliteFunctions
 from eventrt.store.sqlite.identities import SqliteIdentities
 from eventrt.store.sqlite.mappings import SqliteMappings
 from eventrt.store.sqlite.messages import SqliteMessages
+from eventrt.store.sqlite.notes import SqliteNotes
 from eventrt.store.sqlite.queues import SqliteQueues
 
 T = TypeVar("T")
@@ -28,6 +29,7 @@ class SqliteTx(StampedTx):
         self.functions = SqliteFunctions(engine)
         self.mappings = SqliteMappings(engine)
         self.identities = SqliteIdentities(engine)
+        self.notes = SqliteNotes(engine)
 
 
 class SqliteStore:

@@ -1,0 +1,237 @@
+"""Declared things become so: what the configuration file declares is created or updated to match, at start.
+
+One unit of work: all of it or nothing. What was made through the API and is not declared stays untouched; what was
+declared once and is not any more is named in the plan and left. The rules are the API's own, from `core`.
+"""
+
+import uuid
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Literal
+
+import orjson
+import structlog
+
+from eventrt.config import requests
+from eventrt.config.declared import Declared, DeclaredFunction, DeclaredMapping, DeclaredQueue
+from eventrt.config.references import folder_of
+from eventrt.config.settings import Settings
+from eventrt.core import queue_attributes
+from eventrt.core.function_rules import FunctionRef, parse_function_name
+from eventrt.core.functions import CodePackage
+from eventrt.core.mapping_rules import (
+    changed_mapping,
+    check_against,
+    function_missing,
+    new_mapping,
+    queue_missing,
+)
+from eventrt.core.messages import Queue
+from eventrt.core.refused import Refused
+from eventrt.errors import ConfigurationError
+from eventrt.invoker import functions
+from eventrt.invoker.packages import Packages
+from eventrt.store.api import Store, Tx
+
+Done = Literal["created", "updated", "unchanged", "left"]
+
+_DECLARED = "declared"
+"""The note that holds what was declared at the last start."""
+
+_LOG = structlog.get_logger("eventrt.reconcile")
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """One line of the plan: what was done to which queue, function or mapping.
+
+    `left`: it was declared at the last start, is not any more, and stays.
+    """
+
+    kind: str
+    name: str
+    done: Done
+    detail: str = ""
+
+
+async def reconcile(settings: Settings, store: Store, packages: Packages) -> Sequence[Step]:
+    """Make the declared things be as declared; return what had to be done, and log it.
+
+    Raises: ConfigurationError: a declared thing is refused; nothing was changed.
+    """
+    declared = settings.declared
+    code = {
+        function.code: await packages.describe_folder(folder_of(settings.source, function.code))
+        for function in declared.functions
+    }
+    steps = await store.write(lambda tx: apply(tx, declared, source=settings.source, code=code))
+    for step in steps:
+        if step.done != "unchanged":
+            log = _LOG.warning if step.done == "left" else _LOG.info
+            log(f"declared_{step.kind}.{step.done}", name=step.name, **({"detail": step.detail} if step.detail else {}))
+    if steps:
+        counts = {done: sum(step.done == done for step in steps) for done in ("created", "updated", "unchanged")}
+        _LOG.info("declarations.reconciled", **counts)
+    return steps
+
+
+def apply(tx: Tx, declared: Declared, *, source: Path | None, code: Mapping[str, CodePackage]) -> list[Step]:
+    """Create and update what differs, in the order things need each other; the unit of work.
+
+    Args: code: the code package of each declared folder, by the path as declared.
+    Raises: ConfigurationError: a thing is refused.
+    """
+    steps: list[Step] = []
+    for queue in _dead_letters_first(declared.queues):
+        with _blaming("queue", queue.name):
+            steps.append(Step("queue", queue.name, *_queue(tx, queue)))
+    for function in declared.functions:
+        with _blaming("function", function.name):
+            done = _function(tx, function, source, code[function.code])
+            steps.append(Step("function", function.name, done))
+    for mapping in declared.mappings:
+        title = f"{mapping.queue} → {mapping.function}"
+        with _blaming("mapping", title):
+            steps.append(Step("mapping", title, _mapping(tx, mapping)))
+    return steps + _left(tx, declared)
+
+
+def _left(tx: Tx, declared: Declared) -> list[Step]:
+    """Return what was declared at the last start and is not any more, and note what is declared now."""
+    now = {
+        "queue": [_note(queue, queue.name) for queue in declared.queues],
+        "function": [_note(function, function.name) for function in declared.functions],
+        "mapping": [_note(mapping, f"{mapping.queue} → {mapping.function}") for mapping in declared.mappings],
+    }
+    noted = tx.notes.get(_DECLARED)
+    before: dict[str, list[list[str]]] = orjson.loads(noted) if noted else {}
+    if before != now:
+        tx.notes.put(_DECLARED, orjson.dumps(now).decode())
+    detail = "it is not declared any more; delete it through the API if it is not wanted"
+    return [
+        Step(kind, name, "left", detail)
+        for kind, present in now.items()
+        for account, region, name in before.get(kind, ())
+        if [account, region, name] not in present
+    ]
+
+
+def _note(thing: DeclaredQueue | DeclaredFunction | DeclaredMapping, name: str) -> list[str]:
+    return [thing.account, thing.region, name]
+
+
+@contextmanager
+def _blaming(kind: str, name: str) -> Iterator[None]:
+    """Turn a refusal into one that names the declared thing."""
+    try:
+        yield
+    except Refused as refused:
+        raise ConfigurationError(f"the declared {kind} {name} is refused: {refused.message}") from refused
+
+
+def _dead_letters_first(queues: Sequence[DeclaredQueue]) -> list[DeclaredQueue]:
+    """Order queues so that each comes after its dead-letter queue; a circle keeps its order."""
+    by_arn = {requests.queue_arn(q.name, account=q.account, region=q.region): q for q in queues}
+    ordered: dict[str, DeclaredQueue] = {}
+
+    def visit(arn: str, above: frozenset[str]) -> None:
+        if arn in by_arn and arn not in ordered and arn not in above:
+            visit(requests.dead_letter_arn(by_arn[arn]), above | {arn})
+            ordered[arn] = by_arn[arn]
+
+    for arn in by_arn:
+        visit(arn, frozenset())
+    return list(ordered.values())
+
+
+def _queue(tx: Tx, declared: DeclaredQueue) -> tuple[Done, str]:
+    asked = requests.queue_attributes(declared)
+    is_fifo = requests.is_fifo(declared)
+    present = tx.queues.find(declared.account, declared.region, declared.name)
+    if present is None:
+        changes = queue_attributes.normalise(asked, is_fifo=is_fifo)
+        wanted = queue_attributes.merged({}, changes)
+        made = tx.queues.create(declared.account, declared.region, declared.name, wanted, declared.tags)
+        _check_dead_letters(tx, made)
+        return "created", ""
+    asked.setdefault("RedrivePolicy", "")
+    changes = queue_attributes.normalise(asked, is_fifo=is_fifo, present=present.attributes)
+    wanted = queue_attributes.merged(present.attributes, changes)
+    differing = sorted(
+        name
+        for name in {*wanted, *present.attributes}
+        if wanted.get(name) != present.attributes.get(name, queue_attributes.DEFAULTS.get(name))
+    )
+    if differing:
+        _check_dead_letters(tx, tx.queues.set_attributes(present, wanted))
+    if dict(present.tags) != declared.tags:
+        tx.queues.set_tags(present, declared.tags)
+        differing.append("tags")
+    return ("updated", ", ".join(differing)) if differing else ("unchanged", "")
+
+
+def _check_dead_letters(tx: Tx, queue: Queue) -> None:
+    if queue.redrive is not None:
+        target = tx.queues.by_arn(queue.redrive.dead_letter_target_arn)
+        queue_attributes.check_dead_letter_queue(queue, target, queue.attributes["RedrivePolicy"])
+
+
+def _function(tx: Tx, declared: DeclaredFunction, source: Path | None, code: CodePackage) -> Done:
+    settings = functions.FunctionSettings(
+        runtime=declared.runtime,
+        handler=declared.handler,
+        role=requests.role_arn(declared),
+        code=code,
+        description=declared.description,
+        timeout_s=declared.timeout_s,
+        memory_mb=declared.memory_mb,
+        ephemeral_storage_mb=declared.ephemeral_storage_mb,
+        environment=declared.environment or None,
+        packages=str(folder_of(source, declared.packages)) if declared.packages else None,
+    )
+    ref = FunctionRef(declared.account, declared.region, declared.name)
+    done = functions.declare(tx, ref.key, settings, declared.tags)
+    if functions.find(tx, ref).latest.reserved_concurrency != declared.reserved_concurrency:
+        functions.reserve_concurrency(tx, ref, declared.reserved_concurrency)
+        return "updated" if done == "unchanged" else done
+    return done
+
+
+def _mapping(tx: Tx, declared: DeclaredMapping) -> Done:
+    where = {"account": declared.account, "region": declared.region}
+    source_arn = requests.queue_arn(declared.queue, **where)
+    function_arn = requests.function_arn(declared.function, **where)
+    request = requests.mapping_request(declared)
+    queue = tx.queues.by_arn(source_arn)
+    if queue is None:
+        raise queue_missing()
+    ref = parse_function_name(function_arn, account_id=declared.account, region=declared.region)
+    function = tx.functions.find(*ref.key)
+    if function is None:
+        raise function_missing()
+    timeout_s = function.latest.timeout_s
+    present = tx.mappings.find_pair(source_arn, function_arn)
+    if present is not None and present.state == "Deleting":
+        tx.mappings.remove(present.id)
+        present = None
+    if present is None:
+        made = new_mapping(
+            request,
+            mapping_id=str(uuid.uuid4()),
+            account_id=declared.account,
+            region=declared.region,
+            source_arn=source_arn,
+            function_arn=function_arn,
+            now=tx.now,
+        )
+        check_against(made, queue, timeout_s=timeout_s)
+        tx.mappings.insert(made)
+        return "created"
+    changed = changed_mapping(present, request, function_arn=function_arn, now=tx.now)
+    check_against(changed, queue, timeout_s=timeout_s)
+    if replace(changed, state=present.state, modified_at=present.modified_at) == present:
+        return "unchanged"
+    tx.mappings.replace(changed)
+    return "updated"
