@@ -11,6 +11,8 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, TypeAlias
 
+from eventrt.core.refused import Refused
+
 MAX_TRUST_CHARACTERS = 2048
 MAX_POLICY_CHARACTERS = 6144
 MAX_INLINE_CHARACTERS = 10240
@@ -58,18 +60,6 @@ _TRUST_ACTIONS = {
 _Strings: TypeAlias = list[str]
 
 
-class Refused(ValueError):  # noqa: N818 - a value for the door, which gives it AWS's shape
-    """A rule of IAM says no.
-
-    Args: code: the wire code, such as `MalformedPolicyDocument`. message: AWS's sentence where it is known.
-    """
-
-    def __init__(self, code: str, message: str) -> None:
-        super().__init__(message)
-        self.code = code
-        self.message = message
-
-
 def _malformed(message: str) -> Refused:
     return Refused("MalformedPolicyDocument", message)
 
@@ -107,9 +97,7 @@ def check_identity_document(document: str) -> None:
         for action in actions:
             if not _ACTION.fullmatch(action):
                 raise _malformed("Actions/Conditions must be prefaced by a vendor, e.g., iam, sdb, ec2, etc.")
-        resources = _strings(
-            statement, "Resource", "NotResource", missing="Policy statement must contain resources."
-        )
+        resources = _strings(statement, "Resource", "NotResource", missing="Policy statement must contain resources.")
         for resource in resources:
             if not _RESOURCE.fullmatch(resource):
                 raise _malformed(f'Resource {resource} must be in ARN format or "*".')

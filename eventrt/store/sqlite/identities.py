@@ -8,12 +8,8 @@ import orjson
 from eventrt.core.identities import ManagedPolicy, PolicyVersion, Role
 from eventrt.store.sqlite.engine import Engine
 
-_ROLE = (
-    "account_id, name, id, path, trust_document, created_at, description, max_session_s, boundary_arn, tags"
-)
-_POLICY = (
-    "account_id, name, id, path, created_at, updated_at, default_version, next_version, description, tags"
-)
+_ROLE = "account_id, name, id, path, trust_document, created_at, description, max_session_s, boundary_arn, tags"
+_POLICY = "account_id, name, id, path, created_at, updated_at, default_version, next_version, description, tags"
 
 
 class SqliteIdentities:
@@ -74,8 +70,7 @@ class SqliteIdentities:
         """Return the role's inline policies: name to document, in order of names."""
         return dict(
             self._run(
-                "SELECT name, document FROM role_inline_policies "
-                "WHERE account_id = ? AND role_key = ? ORDER BY name",
+                "SELECT name, document FROM role_inline_policies WHERE account_id = ? AND role_key = ? ORDER BY name",
                 (account_id, role_name.casefold()),
             ).fetchall()
         )
@@ -83,8 +78,7 @@ class SqliteIdentities:
     def save_inline_policy(self, account_id: str, role_name: str, policy_name: str, document: str) -> None:
         """Insert or replace one inline policy."""
         self._run(
-            "INSERT OR REPLACE INTO role_inline_policies (account_id, role_key, name, document) "
-            "VALUES (?,?,?,?)",
+            "INSERT OR REPLACE INTO role_inline_policies (account_id, role_key, name, document) VALUES (?,?,?,?)",
             (account_id, role_name.casefold(), policy_name, document),
         )
 
@@ -164,8 +158,7 @@ class SqliteIdentities:
     def add_policy_version(self, account_id: str, name: str, version: PolicyVersion) -> None:
         """Insert a version."""
         self._run(
-            "INSERT INTO policy_versions (account_id, policy_key, number, document, created_at) "
-            "VALUES (?,?,?,?,?)",
+            "INSERT INTO policy_versions (account_id, policy_key, number, document, created_at) VALUES (?,?,?,?,?)",
             (account_id, name.casefold(), version.number, version.document, version.created_at),
         )
 
@@ -196,8 +189,7 @@ class SqliteIdentities:
     def attached_to_role(self, account_id: str, role_name: str) -> Sequence[str]:
         """Return the ARNs of the role's managed policies, in order."""
         rows = self._run(
-            "SELECT policy_arn FROM role_attachments "
-            "WHERE account_id = ? AND role_key = ? ORDER BY policy_arn",
+            "SELECT policy_arn FROM role_attachments WHERE account_id = ? AND role_key = ? ORDER BY policy_arn",
             (account_id, role_name.casefold()),
         )
         return [row[0] for row in rows]

@@ -9,6 +9,7 @@ from urllib.parse import quote
 from eventrt.aws.services.iam.aws_managed import aws_managed_policy
 from eventrt.core import iam_rules
 from eventrt.core.identities import ManagedPolicy, PolicyVersion, Role
+from eventrt.core.refused import Refused
 from eventrt.errors import ApiError
 from eventrt.store.api import Store, Tx
 
@@ -39,7 +40,7 @@ def aws_refusals() -> Iterator[None]:
     """Turn the refusals of `core.iam_rules` into those of the wire."""
     try:
         yield
-    except iam_rules.Refused as refused:
+    except Refused as refused:
         raise ApiError(refused.code, refused.message, status=_STATUS.get(refused.code, 400)) from refused
 
 
