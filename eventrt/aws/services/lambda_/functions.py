@@ -53,7 +53,6 @@ class FunctionService:
                 f"1 validation error detected: Value '{request['FunctionName']}' at 'functionName' failed to "
                 "satisfy constraint: a function is created by its unqualified name or ARN"
             )
-        _require_zip(request)
         changes = _changes(request)
         if not changes.get("runtime") or not changes.get("handler"):
             raise _invalid(
@@ -219,11 +218,6 @@ def _refuse_qualifier(ref: FunctionRef) -> None:
         )
 
 
-def _require_zip(request: Mapping[str, Any]) -> None:
-    if request.get("PackageType", "Zip") != "Zip" or request["Code"].get("ImageUri"):
-        raise _invalid("Container images are not served by eventrt yet; create the function from a ZipFile.")
-
-
 def _check_source(source: Mapping[str, Any]) -> None:
     """Let a source of code pass: a zip in the request, alone.
 
@@ -257,6 +251,4 @@ def _changes(request: Mapping[str, Any]) -> dict[str, Any]:
         changes["ephemeral_storage_mb"] = storage["Size"]
     if (logging := request.get("LoggingConfig")) is not None:
         changes["log_group"] = logging.get("LogGroup")
-    if (tracing := request.get("TracingConfig")) is not None and tracing.get("Mode"):
-        changes["tracing_mode"] = tracing["Mode"]
     return {**changes, **_architectures(request)}

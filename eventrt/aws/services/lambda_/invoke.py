@@ -61,17 +61,11 @@ class InvokeService:
                 "RequestTooLargeException",
                 f"Request must be smaller than {PAYLOAD_LIMIT_BYTES} bytes for the InvokeFunction operation",
             )
-        kind = request.get("InvocationType", "RequestResponse")
-        if kind == "Event":
-            raise ApiError(
-                "InvalidParameterValueException",
-                "InvocationType Event is not served by eventrt yet; use RequestResponse or DryRun.",
-            )
         await self._check(ref)
         _check_json(payload)
         client_context = request.get("ClientContext")
         context = _client_context(client_context) if client_context else None
-        if kind == "DryRun":
+        if request.get("InvocationType") == "DryRun":
             return {"StatusCode": 204}
         wants_log_tail = request.get("LogType") == "Tail"
         outcome = await self._invoker.invoke(
