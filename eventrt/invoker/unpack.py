@@ -4,7 +4,8 @@ No entry leaves the folder: not by its name, not through a symbolic link, not by
 counted while unpacking, so that an archive cannot hold more than it says. Blocking: it runs in a thread
 (`packages`). What is wrong with an archive is an `InvalidParameterValueException` with AWS's sentence.
 
-Rules beyond AWS's documents: at most ENTRIES_LIMIT entries; of entries with the same name the last one counts;
+Rules beyond AWS's documents: at most ENTRIES_LIMIT entries and as many folders, names of at most 2,048 bytes and
+128 steps; of entries with the same name the last one counts;
 a name that is a file here and a folder there is refused; devices, sockets and encrypted entries are refused.
 """
 
@@ -23,6 +24,8 @@ from eventrt.core.refused import Refused
 ENTRIES_LIMIT = 100_000
 """More entries than this in one archive are refused (a rule of our own: each costs memory and an inode)."""
 
+_DEPTH_LIMIT = 128
+_PATH_LIMIT_BYTES = 2048
 _CHUNK_BYTES = 256 * 1024
 _LINK_LIMIT_BYTES = 4096
 _UTF8_NAME = 0x800
@@ -95,8 +98,13 @@ def _unpack(opened: zipfile.ZipFile, folder: Path) -> int:
             raise not_a_zip()
     if sum(entry.file_size for entry in files.values()) > UNZIPPED_LIMIT_BYTES:
         raise too_large()
-    for parts in (*files, *links):
-        folders.update(parts[:depth] for depth in range(1, len(parts)))
+    for parts in (*files, *links, *tuple(folders)):
+        for depth in range(len(parts) - 1, 0, -1):
+            if parts[:depth] in folders:
+                break
+            folders.add(parts[:depth])
+        if len(folders) > ENTRIES_LIMIT:
+            raise not_a_zip()
     if any(parts in files or parts in links for parts in folders):
         raise not_a_zip()  # also what would be written through a link
     for parts in sorted(folders):
@@ -124,9 +132,9 @@ def _parts(entry: zipfile.ZipInfo) -> tuple[str, ...]:
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
     if name.startswith("/") or ".." in parts or "\0" in name or (not parts and not entry.is_dir()):
         raise not_a_zip()
-    for part in parts:
-        if len(os.fsencode(part)) > 255:
-            raise not_a_zip()
+    sizes = [len(part.encode(errors="surrogateescape")) for part in parts]
+    if len(sizes) > _DEPTH_LIMIT or sum(sizes) > _PATH_LIMIT_BYTES or max(sizes, default=0) > 255:
+        raise not_a_zip()
     return parts
 
 
