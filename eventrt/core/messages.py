@@ -28,9 +28,7 @@ class RedriveAllowPolicy:
 
     def permits(self, source_arn: str) -> bool:
         """May the queue `source_arn` send its dead letters here?"""
-        return self.permission == "allowAll" or (
-            self.permission == "byQueue" and source_arn in self.source_arns
-        )
+        return self.permission == "allowAll" or (self.permission == "byQueue" and source_arn in self.source_arns)
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +72,7 @@ def acting_fields(attributes: Mapping[str, str]) -> dict[str, Any]:
 
     Raises: ValueError, KeyError: an attribute was not checked by the door.
     """
-    fields: dict[str, Any] = {
-        name: int(attributes[wire]) for wire, name in _NUMBERS.items() if wire in attributes
-    }
+    fields: dict[str, Any] = {name: int(attributes[wire]) for wire, name in _NUMBERS.items() if wire in attributes}
     fields["is_fifo"] = attributes.get("FifoQueue") == "true"
     fields["content_based_deduplication"] = attributes.get("ContentBasedDeduplication") == "true"
     fields["deduplicates_per_group"] = attributes.get("DeduplicationScope") == "messageGroup"

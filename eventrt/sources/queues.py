@@ -5,8 +5,11 @@ queues or more than one step: which dead-letter queue a receive uses, how often 
 in `moves`, the removal of what is over in `sweeper`.
 """
 
+import hashlib
 from collections.abc import Mapping, Sequence
 
+from eventrt.core.arn import Arn
+from eventrt.core.message_rules import md5_hex, md5_of_attributes
 from eventrt.core.messages import (
     MessageDraft,
     Queue,
@@ -16,12 +19,14 @@ from eventrt.core.messages import (
     SentMessage,
     SettleResult,
 )
+from eventrt.destinations.desk import Message, Undeliverable
 from eventrt.store.api import Tx
 from eventrt.store.messages import Owner
 
 __all__ = [
     "PURGE_INTERVAL_S",
     "Owner",
+    "accept",
     "change_visibility",
     "create",
     "delete",
@@ -116,9 +121,7 @@ def receive(
     return tx.messages.receive(
         queue,
         limit=limit,
-        visibility_timeout_s=queue.visibility_timeout_s
-        if visibility_timeout_s is None
-        else visibility_timeout_s,
+        visibility_timeout_s=queue.visibility_timeout_s if visibility_timeout_s is None else visibility_timeout_s,
         attempt_id=attempt_id,
         owner=owner,
         dead_letter_queue=dead_letter_queue,
@@ -170,3 +173,42 @@ def purge(tx: Tx, queue: Queue) -> Refusal | None:
         )
     tx.messages.purge(queue)
     return None
+
+
+def accept(tx: Tx, target: Arn, message: Message) -> None:
+    """Lay a delivery on the queue the ARN names: the desk's acceptor for `sqs`.
+
+    Raises: Undeliverable: no such queue; too large for it; or it is a FIFO queue and the message has no group, or
+        no deduplication id though the queue does not compute one.
+    """
+    queue = tx.queues.by_arn(str(target))
+    if queue is None:
+        raise Undeliverable(f"the queue {target} does not exist")
+    body = message.body.encode()
+    size = len(body) + sum(
+        len(name.encode())
+        + len(value.data_type.encode())
+        + len(value.binary_value or (value.string_value or "").encode())
+        for name, value in message.attributes.items()
+    )
+    if size > queue.maximum_message_bytes:
+        raise Undeliverable(f"the message has {size} bytes, {target} takes {queue.maximum_message_bytes}")
+    deduplication_id = message.deduplication_id
+    if queue.is_fifo:
+        if message.group_id is None:
+            raise Undeliverable(f"{target} is a FIFO queue, and the message has no group")
+        if deduplication_id is None and queue.content_based_deduplication:
+            deduplication_id = hashlib.sha256(body).hexdigest()
+        if deduplication_id is None:
+            raise Undeliverable(f"{target} is a FIFO queue, and the message has no deduplication id")
+    draft = MessageDraft(
+        message.body,
+        md5_hex(body),
+        message.attributes,
+        md5_of_attributes(message.attributes) if message.attributes else None,
+        message.trace_header,
+        group_id=message.group_id,
+        deduplication_id=deduplication_id,
+        sender_id=message.sender_id,
+    )
+    send(tx, queue, [draft])

@@ -46,11 +46,12 @@ class StampedTx:
 class Unit:
     """The mutable side of one running unit: what to do once it is committed."""
 
-    __slots__ = ("callbacks", "topics")
+    __slots__ = ("callbacks", "topics", "undo")
 
     def __init__(self) -> None:
         self.topics: list[Topic] = []
         self.callbacks: list[Callable[[], None]] = []
+        self.undo: list[Callable[[], None]] = []
 
 
 class BellWatch:
@@ -272,6 +273,9 @@ class Engine(Generic[TxT]):
                 self.connection.execute("RELEASE unit")
             except sqlite3.OperationalError:
                 self._lose_group(error)
+                return
+            for take_back in reversed(self._unit.undo):
+                take_back()
         else:
             self._lose_group(error)
 
@@ -282,6 +286,13 @@ class Engine(Generic[TxT]):
     def after_commit(self, callback: Callable[[], None]) -> None:
         """Call back once the running unit is committed."""
         self._unit.callbacks.append(callback)
+
+    def on_undo(self, callback: Callable[[], None]) -> None:
+        """Call back if the running unit is rolled back alone: a repository takes back what it noted in memory.
+
+        When the whole group is lost, `after_rollback` is called instead.
+        """
+        self._unit.undo.append(callback)
 
     # -- committing
 

@@ -14,6 +14,7 @@ from eventrt.store.sqlite.mappings import SqliteMappings
 from eventrt.store.sqlite.messages import SqliteMessages
 from eventrt.store.sqlite.notes import SqliteNotes
 from eventrt.store.sqlite.queues import SqliteQueues
+from eventrt.store.sqlite.shelves import Shelves
 
 T = TypeVar("T")
 
@@ -24,8 +25,9 @@ class SqliteTx(StampedTx):
     def __init__(self, engine: "Engine[SqliteTx]") -> None:
         self.announce = engine.announce
         self.after_commit = engine.after_commit
-        self.queues = SqliteQueues(engine)
-        self.messages = SqliteMessages(engine)
+        shelves = Shelves(engine)
+        self.queues = SqliteQueues(engine, shelves)
+        self.messages = SqliteMessages(engine, shelves, self.queues)
         self.functions = SqliteFunctions(engine)
         self.mappings = SqliteMappings(engine)
         self.identities = SqliteIdentities(engine)
