@@ -16,6 +16,14 @@ class BodyTooLarge(Exception):  # noqa: N818 - becomes a 413 in the caller's pro
         self.limit_bytes = limit_bytes
 
 
+class BodyBroken(Exception):  # noqa: N818 - becomes a 4xx in the caller's protocol
+    """The request's body did not arrive: it came too slowly, or its framing is wrong. `status` is 408 or 400."""
+
+    def __init__(self, message: str, *, status: int) -> None:
+        super().__init__(message)
+        self.status = status
+
+
 @dataclass(slots=True)
 class Request:
     """One HTTP request whose head has been read and whose body has not.
@@ -30,7 +38,8 @@ class Request:
     headers: Mapping[str, str]
     remote: str
     read_body: Callable[[int], Awaitable[bytes]]
-    """Read the whole body, at most so many bytes, else raise BodyTooLarge. Sends 100-continue when asked for."""
+    """Read the whole body, at most so many bytes, else raise BodyTooLarge; BodyBroken when it does not arrive.
+    Sends 100-continue when asked for."""
     stream_body: Callable[[], AsyncIterator[bytes]]
     """Read the body in chunks as they arrive."""
     is_disconnected: Callable[[], bool]

@@ -1,0 +1,520 @@
+"""The AWS door: from an HTTP request to a service's handler and back, for every service and protocol.
+
+It finds out which operation is meant, who asks, whether the signature is right (`auth="sigv4"`), parses and checks
+the request, refuses members the ledger refuses, calls the handler, and writes its answer or error in the caller's
+protocol. `AwsDoor.handle` is total: whatever comes in, an AWS-shaped answer goes out.
+"""
+
+import random
+import zlib
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, cast
+
+import structlog
+
+from eventrt.aws import ledger
+from eventrt.aws.call import Call, OperationHandler, Service
+from eventrt.aws.protocol import models, overlays, sigv4
+from eventrt.aws.protocol.codecs import Bound, CborCodec, Codec, Incoming, JsonCodec, QueryCodec
+from eventrt.aws.protocol.constraints import Problem, describe
+from eventrt.aws.protocol.faults import ErrorTable, Fault, plain_fault
+from eventrt.aws.protocol.models import ServiceModel
+from eventrt.aws.protocol.overlays import DEFAULT_POLICY, Policy, policy_of
+from eventrt.aws.protocol.parse import WrongType
+from eventrt.aws.protocol.query import pairs_of
+from eventrt.aws.protocol.rest import RestJsonCodec, RestXmlCodec
+from eventrt.aws.protocol.routes import RouteTable
+from eventrt.errors import ApiError, StoreClosed, StoreFull
+from eventrt.http import BodyBroken, BodyTooLarge, Request, Response
+
+log = structlog.get_logger(__name__)
+
+DEFAULT_ACCOUNT = "000000000000"
+DEFAULT_REGION = "us-east-1"
+
+_FORM_LIMIT_BYTES = 8 * 1024 * 1024
+"""The longest form that is read before its service is known."""
+
+AccountOf = Callable[[str], str | None]
+"""Return the account an access key belongs to, None when the key does not tell."""
+
+
+class _Operation:
+    """One served operation in one protocol, compiled at its first request."""
+
+    __slots__ = ("bound", "codec", "handler", "name", "refused", "served")
+
+    def __init__(self, served: "_Served", name: str, codec: Codec, handler: OperationHandler) -> None:
+        self.served = served
+        self.name = name
+        self.codec = codec
+        self.handler = handler
+        self.bound: Bound = codec.bind(served.model, served.policy, name)
+        self.refused = ledger.refusal_check(served.id, name)
+
+
+class _Served:
+    """One service: its handlers, and what is read of its model when it is first asked."""
+
+    def __init__(self, service: Service) -> None:
+        self.id = service.service_id
+        self.policy: Policy = policy_of(self.id)
+        self.handlers = handlers_of(service)
+        self.operations: dict[tuple[str, str], _Operation] = {}
+        self._model: ServiceModel | None = None
+        self._errors: ErrorTable | None = None
+        self._routes: RouteTable | None = None
+
+    @property
+    def model(self) -> ServiceModel:
+        """The service's model, loaded at first use."""
+        if self._model is None:
+            self._model = models.load(self.id)
+        return self._model
+
+    @property
+    def errors(self) -> ErrorTable:
+        """What the model says of the service's errors."""
+        if self._errors is None:
+            self._errors = ErrorTable(self.model)
+        return self._errors
+
+    @property
+    def routes(self) -> RouteTable:
+        """The REST routes of the service."""
+        if self._routes is None:
+            self._routes = RouteTable(self.model)
+        return self._routes
+
+
+def handlers_of(service: Service) -> dict[str, OperationHandler]:
+    """Return a service's handlers by operation: its methods that carry `@operation`."""
+    found: dict[str, OperationHandler] = {}
+    for name in dir(type(service)):
+        marked = getattr(getattr(type(service), name), "__aws_operation__", None)
+        if marked is not None:
+            found[marked] = getattr(service, name)
+    return found
+
+
+@dataclass(slots=True)
+class _Asked:
+    """What a request asks for, as far as it could be found out."""
+
+    codec: Codec
+    served: _Served | None
+    operation: str
+    service_name: str = ""
+    labels: Mapping[str, str] = field(default_factory=dict)
+    pairs: list[tuple[str, str]] | None = None
+    form: bytes | None = None
+
+
+class AwsDoor:
+    """Answers AWS API requests with the services it is given.
+
+    Args:
+        services: what is served.
+        auth: `none` accepts any credentials; `sigv4` verifies every signature.
+        secret_of: in `sigv4`, return the secret of (access key, session token), None when the key is unknown.
+        account_of: return the account that a temporary access key belongs to; 12-digit keys name theirs themselves.
+        server_name: the `Server`-like word used in messages.
+    """
+
+    def __init__(
+        self,
+        services: Sequence[Service],
+        *,
+        auth: Literal["none", "sigv4"] = "none",
+        secret_of: Callable[[str, str], str | None] | None = None,
+        account_of: AccountOf | None = None,
+    ) -> None:
+        self._services = {service.service_id: _Served(service) for service in services}
+        self._by_scope: dict[str, _Served] = {}
+        for served in self._services.values():
+            for scope in (served.id, *served.policy.signing_names):
+                self._by_scope[scope] = served
+        self._verifier = sigv4.Verifier(secret_of or (lambda key, token: None)) if auth == "sigv4" else None
+        self._account_of = account_of or (lambda key: None)
+        self._json, self._query, self._cbor = JsonCodec(), QueryCodec(), CborCodec()
+        self._rest_json, self._rest_xml = RestJsonCodec(), RestXmlCodec()
+        self._targets: dict[str, _Operation] = {}
+        self._accounts: dict[str, str] = {}
+        self._not_served: set[str] = set()
+        self._random = random.Random()  # noqa: S311 - request ids are names, not secrets
+
+    @property
+    def operations(self) -> dict[str, list[str]]:
+        """The operations served, by service."""
+        return {served.id: sorted(served.handlers) for served in self._services.values()}
+
+    def warm_up(self) -> None:
+        """Load the models and compile the operations of every service, so that no first request waits for it."""
+        for served in self._services.values():
+            codecs = [codec for name in served.model.protocols if (codec := self._codec_named(name)) is not None]
+            if codecs and codecs[0] in (self._rest_json, self._rest_xml):
+                _ = served.routes
+            for name in served.handlers:
+                if name in served.model.operations and codecs and codecs[0] is not self._cbor:
+                    self._operation(served, name, codecs[0])
+            _ = served.errors
+
+    async def handle(self, request: Request) -> Response:
+        """Answer one request; raises only when cancelled."""
+        request_id = self._request_id()
+        asked: _Asked | None = None
+        try:
+            operation = self._targets.get(request.headers.get("x-amz-target", ""))
+            if operation is not None and "smithy-protocol" not in request.headers:
+                asked = None
+                return await self._serve(operation, request, request_id, None)
+            asked = await self._find(request)
+            operation = self._resolve(asked)
+            return await self._serve(operation, request, request_id, asked)
+        except Exception as error:  # noqa: BLE001 - the border of one request
+            if asked is None and operation is not None:
+                asked = _Asked(operation.codec, operation.served, operation.name)
+            return self._failed(error, request, request_id, asked)
+
+    # -- serving --------------------------------------------------------------------------------------------
+
+    async def _serve(self, operation: _Operation, request: Request, request_id: str, asked: _Asked | None) -> Response:
+        served, bound = operation.served, operation.bound
+        if asked is not None and asked.form is not None:
+            body: Any = asked.form
+        elif bound.streams_body:
+            body = None
+        else:
+            body = await request.read_body(served.policy.body_limit_bytes)
+        credential = sigv4.credential_of(request.headers, request.query)
+        access_key, region = "", DEFAULT_REGION
+        if credential is not None:
+            access_key, region = credential.access_key, credential.region or DEFAULT_REGION
+            if region == "aws-global":
+                region = DEFAULT_REGION
+        if self._verifier is not None:
+            verified = self._verifier.verify(request, body, is_s3=served.id == "s3")
+            if bound.streams_body:
+                body = _payload_stream(request, verified)
+        elif bound.streams_body:
+            body = _payload_stream(request, None)
+        if body and not bound.streams_body and request.headers.get("content-encoding", "") == "gzip":
+            body = _inflate(body, served.policy.body_limit_bytes)
+        problems: list[Problem] = []
+        if asked is None:
+            incoming = Incoming(body, request.headers, [], cast(dict[str, str], overlays.NOTHING))
+        else:
+            pairs = asked.pairs if asked.pairs is not None else pairs_of(request.query)
+            incoming = Incoming(body, request.headers, pairs, dict(asked.labels))
+        try:
+            parsed = bound.parse(incoming, problems)
+        except WrongType as error:
+            code = served.policy.serialization_code
+            if operation.codec is self._query:
+                code = served.policy.query_type_code
+            raise ApiError(code, str(error)) from error
+        except RecursionError as error:
+            raise ApiError(served.policy.serialization_code, "The request nests too deeply") from error
+        if problems:
+            raise ApiError(served.policy.validation_code, describe(problems), status=400)
+        if operation.refused is not None:
+            refusal = operation.refused(parsed)
+            if refusal is not None:
+                raise ApiError(refusal.entry.code or served.policy.refusal_code, refusal.message)
+        call = Call(
+            service=served.id,
+            operation=operation.name,
+            protocol=operation.codec.name,
+            account_id=self._account(access_key),
+            region=region,
+            access_key=access_key,
+            request_id=request_id,
+            host=request.headers.get("host", ""),
+            http=request,
+        )
+        answer = await operation.handler(call, parsed)
+        return bound.write(answer, request_id)
+
+    def _account(self, access_key: str) -> str:
+        """Return the account a key stands for: itself when it is 12 digits, else what the key tells, else zeros."""
+        known = self._accounts.get(access_key)
+        if known is None:
+            if len(access_key) == 12 and access_key.isascii() and access_key.isdecimal():
+                known = access_key
+            else:
+                known = self._account_of(access_key) or DEFAULT_ACCOUNT
+            if len(self._accounts) > 4096:  # access keys are the caller's words: do not keep them all
+                self._accounts.clear()
+            self._accounts[access_key] = known
+        return known
+
+    def _request_id(self) -> str:
+        text = f"{self._random.getrandbits(128):032x}"
+        return f"{text[:8]}-{text[8:12]}-4{text[13:16]}-{'89ab'[int(text[16], 16) & 3]}{text[17:20]}-{text[20:]}"
+
+    # -- finding out ----------------------------------------------------------------------------------------
+
+    async def _find(self, request: Request) -> _Asked:
+        """Return what a request asks for.
+
+        Raises: ApiError: it asks for nothing that AWS knows. BodyTooLarge: a form is too long.
+        """
+        headers = request.headers
+        if headers.get("smithy-protocol") == "rpc-v2-cbor":
+            return self._find_cbor(request)
+        target = headers.get("x-amz-target")
+        if target is not None:
+            return self._find_target(target, request)
+        content_type = headers.get("content-type", "")
+        if request.method == "POST" and content_type.startswith("application/x-www-form-urlencoded"):
+            form = await request.read_body(_FORM_LIMIT_BYTES)
+            if b"Action=" in form or "Action=" in request.query:
+                return self._find_query(request, form)
+            found = self._find_route(request)
+            found.form = form
+            return found
+        if "Action=" in request.query and request.method in ("GET", "POST"):
+            # A REST query string may have an `Action` too; the Query protocol's always has its Version or a scope.
+            form = await request.read_body(_FORM_LIMIT_BYTES) if request.method == "POST" else b""
+            return self._find_query(request, form)
+        return self._find_route(request)
+
+    def _find_cbor(self, request: Request) -> _Asked:
+        parts = request.path.split("/")
+        if len(parts) != 5 or parts[1] != "service" or parts[3] != "operation":
+            return _Asked(self._cbor, None, "", "")
+        served = self._with_prefix(parts[2], request)
+        if served is not None and "smithy-rpc-v2-cbor" not in served.model.protocols:
+            return _Asked(self._cbor, None, parts[4], served.id)
+        return _Asked(self._cbor, served, parts[4], parts[2])
+
+    def _find_target(self, target: str, request: Request) -> _Asked:
+        prefix, _, name = target.rpartition(".")
+        return _Asked(self._json, self._with_prefix(prefix, request), name, prefix)
+
+    def _with_prefix(self, prefix: str, request: Request) -> _Served | None:
+        hint = self._scope_of(request)
+        if hint is not None and prefix and hint.model.target_prefix == prefix:
+            return hint
+        for served in self._services.values():
+            if prefix and served.model.target_prefix == prefix:
+                return served
+        return None
+
+    def _scope_of(self, request: Request) -> _Served | None:
+        """Return the service a signature is for, else the one the Host header names."""
+        credential = sigv4.credential_of(request.headers, request.query)
+        if credential is not None and credential.service:
+            return self._by_scope.get(credential.service)
+        return self._by_scope.get(request.headers.get("host", "").partition(".")[0])
+
+    def _find_query(self, request: Request, form: bytes) -> _Asked:
+        try:
+            pairs = pairs_of(request.query) + pairs_of(form.decode("latin-1").strip())
+        except WrongType as error:
+            raise ApiError("MalformedQueryString", str(error)) from error
+        asked = _Asked(self._query, None, "", "", pairs=pairs, form=form)
+        values = dict(pairs)
+        asked.operation = values.get("Action", "")
+        asked.served = self._query_service(request, asked.operation, values.get("Version", ""))
+        if asked.served is not None and asked.served.id == "sqs" and request.path.count("/") >= 2:
+            if "QueueUrl" not in values:
+                pairs.append(("QueueUrl", f"http://{request.headers.get('host', 'localhost')}{request.path}"))
+        if asked.served is None:
+            credential = sigv4.credential_of(request.headers, request.query)
+            asked.service_name = credential.service if credential else ""
+        return asked
+
+    def _query_service(self, request: Request, action: str, version: str) -> _Served | None:
+        hint = self._scope_of(request)
+        if hint is not None and "query" in hint.model.protocols:
+            return hint
+        candidates = [served for served in self._services.values() if "query" in served.model.protocols]
+        fitting = [served for served in candidates if action in served.model.operations]
+        for served in fitting:
+            if served.model.api_version == version:
+                return served
+        if fitting and not version:
+            return fitting[0]
+        return next((served for served in candidates if version and served.model.api_version == version), None)
+
+    def _find_route(self, request: Request) -> _Asked:
+        hint = self._scope_of(request)
+        served_first = [hint] if hint is not None else list(self._services.values())
+        try:
+            query = dict(pairs_of(request.query))
+            for served in served_first:
+                codec = self._rest_codec(served)
+                if codec is None:
+                    continue
+                found = served.routes.find(request.method, request.path, query, request.headers)
+                if found is not None:
+                    return _Asked(codec, served, found[0], served.id, labels=found[1])
+        except WrongType as error:
+            raise ApiError("SerializationException", str(error)) from error
+        credential = sigv4.credential_of(request.headers, request.query)
+        if hint is not None:
+            codec = self._rest_codec(hint) or self._codec_named(hint.model.protocols[0]) or self._json
+            return _Asked(codec, hint, "", hint.id)
+        name = credential.service if credential is not None else ""
+        return _Asked(self._rest_xml if name == "s3" else self._rest_json, None, "", name)
+
+    def _rest_codec(self, served: _Served) -> Codec | None:
+        if "rest-json" in served.model.protocols:
+            return self._rest_json
+        return self._rest_xml if "rest-xml" in served.model.protocols else None
+
+    def _codec_named(self, name: str) -> Codec | None:
+        codecs: list[Codec] = [self._json, self._query, self._cbor, self._rest_json, self._rest_xml]
+        return next((codec for codec in codecs if codec.name == name), None)
+
+    def _resolve(self, asked: _Asked) -> _Operation:
+        """Return the compiled operation.
+
+        Raises: ApiError: AWS has no such operation, or eventrt does not serve it.
+        """
+        served, name = asked.served, asked.operation
+        if served is None:
+            if not asked.service_name and not name:
+                raise ApiError(
+                    "UnknownOperationException", "No AWS operation was recognised in this request", status=404
+                )
+            raise self._unserved(f"{asked.service_name or 'unknown'}.{name}" if name else asked.service_name)
+        if name not in served.handlers:
+            if name in served.model.operations:
+                raise self._unserved(f"{served.id}.{name}")
+            if asked.codec is self._query:
+                if not name:
+                    raise ApiError("MissingAction", "The request must contain the parameter Action.")
+                raise ApiError("InvalidAction", f"The action {name[:100]} is not valid for this endpoint.")
+            status = 404 if asked.codec in (self._rest_json, self._rest_xml) else 400
+            raise ApiError("UnknownOperationException", f"Unknown operation {name[:100]}".rstrip(), status=status)
+        return self._operation(served, name, asked.codec)
+
+    def _operation(self, served: _Served, name: str, codec: Codec) -> _Operation:
+        known = served.operations.get((codec.name, name))
+        if known is None:
+            known = _Operation(served, name, codec, served.handlers[name])
+            served.operations[codec.name, name] = known
+            if codec is self._json:
+                self._targets[f"{served.model.target_prefix}.{name}"] = known
+        return known
+
+    def _unserved(self, what: str) -> ApiError:
+        if what not in self._not_served and len(self._not_served) < 4096:
+            self._not_served.add(what)
+            log.warning("operation.not_served", operation=what)
+        return ApiError("NotImplemented", f"eventrt does not serve {what} yet.", status=501)
+
+    # -- failing --------------------------------------------------------------------------------------------
+
+    def _failed(self, error: Exception, request: Request, request_id: str, asked: _Asked | None) -> Response:
+        """Return the answer to a request that failed, in its protocol; log what is not the caller's doing."""
+        served = asked.served if asked is not None else None
+        codec: Codec = asked.codec if asked is not None else self._guess_codec(request)
+        policy = served.policy if served is not None else DEFAULT_POLICY
+        refused = self._as_api_error(error, request_id, asked, policy, codec)
+        try:
+            fault: Fault = served.errors.fault(refused) if served is not None else plain_fault(refused)
+            return codec.fault(fault, served.model if served is not None else None, policy, request_id)
+        except Exception:
+            log.exception("request.failed", request_id=request_id)
+            return Response(500, {"x-amzn-RequestId": request_id, "Content-Type": "application/json"}, b"{}")
+
+    def _as_api_error(
+        self, error: Exception, request_id: str, asked: _Asked | None, policy: Policy, codec: Codec
+    ) -> ApiError:
+        if isinstance(error, ApiError):
+            return error
+        if isinstance(error, sigv4.Unauthentic):
+            return _auth_error(error, asked.served.id if asked and asked.served else "", codec.name)
+        if isinstance(error, BodyTooLarge):
+            where = f" for the {asked.operation} operation" if asked is not None and asked.operation else ""
+            text = f"Request must be smaller than {error.limit_bytes} bytes{where}"
+            return ApiError(policy.too_large_code, text, status=413)
+        if isinstance(error, BodyBroken):
+            code = "RequestTimeout" if error.status == 408 else "IncompleteBody"
+            return ApiError(code, str(error), status=error.status)
+        if isinstance(error, StoreFull):
+            log.error("store.full", request_id=request_id)
+            return ApiError(policy.internal_code, "The disk has no room for this; nothing was kept.", status=500)
+        if isinstance(error, StoreClosed):
+            return ApiError(policy.unavailable_code, "eventrt is stopping.", status=503)
+        log.error(
+            "request.failed",
+            request_id=request_id,
+            service=asked.served.id if asked and asked.served else None,
+            operation=asked.operation if asked else None,
+            exc_info=error,
+        )
+        return ApiError(policy.internal_code, "An internal error occurred; the log has the details.", status=500)
+
+    def _guess_codec(self, request: Request) -> Codec:
+        if request.headers.get("smithy-protocol") == "rpc-v2-cbor":
+            return self._cbor
+        if "x-amz-target" in request.headers:
+            return self._json
+        if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
+            return self._query
+        return self._query if "Action=" in request.query else self._rest_json
+
+
+_AUTH_CODES: dict[str, dict[str, str]] = {
+    "json": {
+        "missing": "MissingAuthenticationTokenException",
+        "incomplete": "IncompleteSignatureException",
+        "unknown-key": "UnrecognizedClientException",
+        "token": "UnrecognizedClientException",
+        "mismatch": "InvalidSignatureException",
+        "expired": "InvalidSignatureException",
+    },
+    "query": {
+        "missing": "MissingAuthenticationToken",
+        "incomplete": "IncompleteSignature",
+        "unknown-key": "InvalidClientTokenId",
+        "token": "InvalidClientTokenId",
+        "mismatch": "SignatureDoesNotMatch",
+        "expired": "SignatureDoesNotMatch",
+    },
+    "s3": {
+        "missing": "AccessDenied",
+        "incomplete": "AuthorizationHeaderMalformed",
+        "unknown-key": "InvalidAccessKeyId",
+        "token": "InvalidToken",
+        "mismatch": "SignatureDoesNotMatch",
+        "expired": "RequestTimeTooSkewed",
+    },
+}
+
+
+def _auth_error(error: sigv4.Unauthentic, service_id: str, protocol: str) -> ApiError:
+    """Return a refused signature in the words of the service: always 403."""
+    family = "s3" if service_id == "s3" else "query" if protocol in ("query", "rest-xml") else "json"
+    return ApiError(_AUTH_CODES[family][error.kind], str(error), status=403)
+
+
+def _payload_stream(request: Request, verified: sigv4.Verified | None) -> AsyncIterator[bytes]:
+    """Return a streaming payload, out of its `aws-chunked` framing where it has one."""
+    mode = request.headers.get("x-amz-content-sha256", "")
+    if mode.startswith("STREAMING-"):
+        signed = verified if "UNSIGNED" not in mode else None
+        return sigv4.verified_chunks(request.stream_body(), signed, has_trailer=mode.endswith("-TRAILER"))
+    return request.stream_body()
+
+
+def _inflate(body: bytes, limit_bytes: int) -> bytes:
+    """Return a gzip body unpacked, never more than the limit.
+
+    Raises: BodyTooLarge: it unpacks to more. ApiError: it is not gzip.
+    """
+    inflater = zlib.decompressobj(wbits=31)
+    try:
+        out = inflater.decompress(body, limit_bytes + 1)
+    except zlib.error as error:
+        raise ApiError("SerializationException", "The request body is not gzip as its header says") from error
+    if len(out) > limit_bytes:
+        raise BodyTooLarge(limit_bytes)
+    if not inflater.eof:
+        raise ApiError("SerializationException", "The request body's gzip ends early")
+    return out

@@ -1,0 +1,160 @@
+"""What AWS's services do on the wire and botocore's models no longer say, or never said.
+
+Mostly the old Query protocol of SQS, which current models describe as JSON only; and per service the small
+differences in how a wrong request is answered. A new service works without a line here.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import Any
+
+NOTHING: Mapping[str, Any] = MappingProxyType({})
+"""An empty mapping that nobody can fill."""
+
+MORE_PROTOCOLS: dict[str, tuple[str, ...]] = {"sqs": ("query",)}
+"""Protocols a service still speaks though its model does not list them."""
+
+
+def _list(name: str) -> dict[str, Any]:
+    return {"flattened": True, "queryName": name}
+
+
+def _map(name: str, key: str, value: str) -> dict[str, Any]:
+    return {"flattened": True, "queryName": name, "queryKey": key, "queryValue": value}
+
+
+def _error(code: str, status: int = 400) -> dict[str, Any]:
+    return {"exception": True, "error": {"code": code, "httpStatusCode": status, "senderFault": True}}
+
+
+_SQS = "AWS.SimpleQueueService."
+
+SHAPES: dict[str, dict[str, dict[str, Any]]] = {
+    "sqs": {
+        # `queryName` is the element's (or parameter's) name wherever the shape appears.
+        "ActionNameList": _list("ActionName"),
+        "AWSAccountIdList": _list("AWSAccountId"),
+        "AttributeNameList": _list("AttributeName"),
+        "MessageAttributeNameList": _list("MessageAttributeName"),
+        "MessageSystemAttributeList": _list("MessageSystemAttributeName"),
+        "MessageList": _list("Message"),
+        "QueueUrlList": _list("QueueUrl"),
+        "TagKeyList": _list("TagKey"),
+        "StringList": _list("StringListValue"),
+        "BinaryList": _list("BinaryListValue"),
+        "BatchResultErrorEntryList": _list("BatchResultErrorEntry"),
+        "SendMessageBatchRequestEntryList": _list("SendMessageBatchRequestEntry"),
+        "SendMessageBatchResultEntryList": _list("SendMessageBatchResultEntry"),
+        "DeleteMessageBatchRequestEntryList": _list("DeleteMessageBatchRequestEntry"),
+        "DeleteMessageBatchResultEntryList": _list("DeleteMessageBatchResultEntry"),
+        "ChangeMessageVisibilityBatchRequestEntryList": _list("ChangeMessageVisibilityBatchRequestEntry"),
+        "ChangeMessageVisibilityBatchResultEntryList": _list("ChangeMessageVisibilityBatchResultEntry"),
+        "ListMessageMoveTasksResultEntryList": _list("ListMessageMoveTasksResultEntry"),
+        "QueueAttributeMap": _map("Attribute", "Name", "Value"),
+        "MessageSystemAttributeMap": _map("Attribute", "Name", "Value"),
+        "MessageBodyAttributeMap": _map("MessageAttribute", "Name", "Value"),
+        "MessageBodySystemAttributeMap": _map("MessageSystemAttribute", "Name", "Value"),
+        "TagMap": _map("Tag", "Key", "Value"),
+        "QueueDoesNotExist": _error(_SQS + "NonExistentQueue"),
+        "QueueNameExists": _error("QueueAlreadyExists"),
+        "QueueDeletedRecently": _error(_SQS + "QueueDeletedRecently"),
+        "MessageNotInflight": _error(_SQS + "MessageNotInflight"),
+        "EmptyBatchRequest": _error(_SQS + "EmptyBatchRequest"),
+        "TooManyEntriesInBatchRequest": _error(_SQS + "TooManyEntriesInBatchRequest"),
+        "BatchEntryIdsNotDistinct": _error(_SQS + "BatchEntryIdsNotDistinct"),
+        "InvalidBatchEntryId": _error(_SQS + "InvalidBatchEntryId"),
+        "BatchRequestTooLong": _error(_SQS + "BatchRequestTooLong"),
+        "PurgeQueueInProgress": _error(_SQS + "PurgeQueueInProgress", 403),
+        "UnsupportedOperation": _error(_SQS + "UnsupportedOperation"),
+        "ResourceNotFoundException": _error("ResourceNotFoundException", 404),
+    },
+}
+"""Additions to shapes: names of the Query protocol, and the `error` trait of error shapes."""
+
+ERRORS: dict[str, dict[str, dict[str, Any]]] = {
+    "sqs": {
+        "InvalidParameterValueException": _error("InvalidParameterValue"),
+        "MissingRequiredParameterException": _error("MissingParameter"),
+    },
+}
+"""Error shapes a service answers with that its model does not have."""
+
+
+@dataclass(frozen=True, slots=True)
+class Policy:
+    """How one service answers wrong requests, and how much it reads.
+
+    Attributes:
+        checks: does the model's min, max, pattern, enum and required apply? SQS words such refusals itself.
+        unchecked: input shapes whose constraints the service's own handler words.
+        validation_code: the error code of a request that breaks the model's constraints.
+        serialization_code: the error code of a request that is not of the model's types.
+        query_type_code: the same in the Query protocol.
+        type_prefix: what stands before the shape's name in a JSON body's `__type`.
+        common_prefix: the same, for errors every AWS service shares and no model names.
+        refusal_code: the error code for a member that eventrt refuses.
+        internal_code / unavailable_code: what the service calls a failure that is not the caller's.
+        too_large_code: what it calls a body that is too long.
+        omits_empty: does the service leave out empty lists and maps from its answers?
+        body_limit_bytes: the longest body that is read; whatever is longer gets 413.
+        signing_names: names in a credential scope that mean this service, beside the model's.
+    """
+
+    checks: bool = True
+    unchecked: frozenset[str] = frozenset()
+    validation_code: str = "ValidationException"
+    serialization_code: str = "SerializationException"
+    query_type_code: str = "MalformedInput"
+    type_prefix: str = ""
+    common_prefix: str = ""
+    refusal_code: str = "ValidationException"
+    internal_code: str = "InternalFailure"
+    unavailable_code: str = "ServiceUnavailable"
+    too_large_code: str = "RequestEntityTooLargeException"
+    omits_empty: bool = False
+    body_limit_bytes: int = 16 * 1024 * 1024
+    signing_names: tuple[str, ...] = field(default=())
+
+
+_QUERY = Policy(
+    validation_code="ValidationError",
+    refusal_code="ValidationError",
+    too_large_code="RequestEntityTooLarge",
+    body_limit_bytes=2 * 1024 * 1024,
+)
+
+POLICIES: dict[str, Policy] = {
+    "sqs": Policy(
+        checks=False,
+        query_type_code="InvalidParameterValue",
+        type_prefix="com.amazonaws.sqs#",
+        common_prefix="com.amazon.coral.service#",
+        refusal_code="InvalidParameterValue",
+        omits_empty=True,
+        # A batch carries 1 MiB of text. JSON writes a control character in six bytes (\u0001), a form in three
+        # (%00) or nine for one of three bytes in UTF-8; binary values grow by a third. Room for the worst case.
+        body_limit_bytes=8 * 1024 * 1024,
+    ),
+    "lambda": Policy(
+        unchecked=frozenset({"Runtime"}),
+        refusal_code="InvalidParameterValueException",
+        internal_code="ServiceException",
+        unavailable_code="ServiceException",
+        body_limit_bytes=70_167_211,
+    ),
+    "iam": _QUERY,
+    "sts": _QUERY,
+    "dynamodb": Policy(
+        type_prefix="com.amazonaws.dynamodb.v20120810#",
+        common_prefix="com.amazon.coral.service#",
+        internal_code="InternalServerError",
+    ),
+}
+
+DEFAULT_POLICY = Policy()
+
+
+def policy_of(service_id: str) -> Policy:
+    """Return how a service answers wrong requests."""
+    return POLICIES.get(service_id, DEFAULT_POLICY)
