@@ -72,7 +72,7 @@ def _compile(text: str) -> list[_Filter]:
 
 def _choices(pattern: dict[str, Any]) -> list[dict[str, Any]]:
     """Write out a `$or` that stands beside or around the body, since only the body is read as JSON."""
-    choices = pattern.get("$or")
+    choices: Any = pattern.get("$or")
     if not is_or("$or", choices) or not any(_names_body(choice) for choice in choices):
         return [pattern]
     rest = {key: value for key, value in pattern.items() if key != "$or"}

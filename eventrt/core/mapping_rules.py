@@ -148,6 +148,11 @@ def changed_mapping(
     )
 
 
+def deleting(mapping: EventSourceMapping, *, now: float) -> EventSourceMapping:
+    """Return the mapping on its way out."""
+    return replace(mapping, state="Deleting", modified_at=now)
+
+
 def check_against(mapping: EventSourceMapping, queue: Queue, *, timeout_s: int) -> None:
     """Let a mapping pass that its queue and its function (of this timeout) allow.
 

@@ -234,7 +234,9 @@ def _anything_but(operand: Any, allowed: frozenset[str]) -> Predicate:
             raise PatternError("Value of anything-but must be an array or single string/number value.")
         raise PatternError("Inside anything but list, start|null|boolean is not supported.")
     if len({isinstance(value, str) for value in values}) > 1:
-        raise PatternError("Inside anything but list, either all values are number or string, mixed type is not supported")
+        raise PatternError(
+            "Inside anything but list, either all values are number or string, mixed type is not supported"
+        )
     if isinstance(values[0], str):
         excluded = frozenset(values)
         return lambda value: not (isinstance(value, str) and value in excluded)

@@ -11,7 +11,10 @@ WHOLE_BATCH: Final = None
 """The answer cannot be trusted, so every record of the batch failed."""
 
 _NOBODY: Final[frozenset[str]] = frozenset()
-_PLAIN_SUCCESS: Final = frozenset((b"null", b"{}", b'""', b"[]", b'{"batchItemFailures": []}', b'{"batchItemFailures":[]}'))
+_PLAIN_SUCCESS: Final = frozenset(
+    (b"null", b"{}", b'""', b"[]", b'{"batchItemFailures": []}', b'{"batchItemFailures":[]}')
+)
+"""The answers that nearly every batch gets, so that they are not parsed."""
 
 
 def failed_ids(payload: bytes, known: Container[str]) -> frozenset[str] | None:

@@ -143,13 +143,13 @@ def _object(pattern: Mapping[str, Any], path: tuple[str, ...], dialect: Dialect)
 
     def matches(value: Any, event: Any) -> bool:
         if type(value) is list:
-            return any([matches(element, event) for element in value]) if value else matches(_MISSING, event)
+            return any(matches(element, event) for element in value) if value else matches(_MISSING, event)
         if not isinstance(value, dict):
             value = {}
         for key, node in fields:
             if not node(look_up(value, key), event):
                 return False
-        return all([choice(value, event) for choice in choices]) if choices else True
+        return all(choice(value, event) for choice in choices)
 
     return matches
 
@@ -198,7 +198,7 @@ def _leaf(alternatives: Sequence[Any], path: tuple[str, ...], dialect: Dialect) 
         if type(value) is str or type(value) is not list:
             if value is not _MISSING and not isinstance(value, dict) and test(value):
                 return True
-        elif any([test(element) for element in _scalars(value)]):
+        elif any(test(element) for element in _scalars(value)):
             return True
         return may_be_absent and not _is_present(event, path, dialect)
 

@@ -5,11 +5,10 @@ queues or more than one step: which dead-letter queue a receive uses, how often 
 in `moves`, the removal of what is over in `sweeper`.
 """
 
-import hashlib
 from collections.abc import Mapping, Sequence
 
 from eventrt.core.arn import Arn
-from eventrt.core.message_rules import md5_hex, md5_of_attributes
+from eventrt.core.message_rules import content_deduplication_id, md5_hex, md5_of_attributes
 from eventrt.core.messages import (
     MessageDraft,
     Queue,
@@ -57,6 +56,7 @@ def create(
 
     Args: attributes: those that were set, by wire name and in wire form (strings), already checked.
     """
+    tx.announce(("queues",))  # mappings whose queue is missing wait for this
     return tx.queues.create(account_id, region, name, attributes, tags)
 
 
@@ -198,7 +198,7 @@ def accept(tx: Tx, target: Arn, message: Message) -> None:
         if message.group_id is None:
             raise Undeliverable(f"{target} is a FIFO queue, and the message has no group")
         if deduplication_id is None and queue.content_based_deduplication:
-            deduplication_id = hashlib.sha256(body).hexdigest()
+            deduplication_id = content_deduplication_id(body)
         if deduplication_id is None:
             raise Undeliverable(f"{target} is a FIFO queue, and the message has no deduplication id")
     draft = MessageDraft(
