@@ -73,7 +73,7 @@ def serve(
         for mistake in error.mistakes:
             click.echo(f"eventrt: {mistake}", err=True)
         sys.exit(EX_CONFIG)
-    from eventrt.daemon import run
+    from eventrt.process import run
 
     sys.exit(run(settings, insecure=insecure or _is_true("EVENTRT_INSECURE")))
 
