@@ -182,15 +182,15 @@ class Packages:
         """Clear what a former daemon left, report started, then clear what falls out of use, until cancelled."""
         with store.watch(CODE) as bell:
             await self._in_thread(lambda: _remove_tree(self._staging))
-            await self._clear(store, grace_s=0.0)
+            await self.clear(store, grace_s=0.0)
             task_status.started()
             while True:
                 due_at = min(self._unused_since.values(), default=math.inf) + self._grace_s
                 with anyio.move_on_at(due_at):
                     await bell.wait()
-                await self._clear(store, grace_s=self._grace_s)
+                await self.clear(store, grace_s=self._grace_s)
 
-    async def _clear(self, store: Store, *, grace_s: float) -> None:
+    async def clear(self, store: Store, *, grace_s: float) -> None:
         """Note what no function uses now, and remove what nobody has used for `grace_s`."""
         present = await self._in_thread(lambda: set(_names(self._folders)) | set(_names(self._archives)))
         used = await store.read(lambda tx: tx.functions.archives())
