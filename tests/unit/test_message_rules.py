@@ -158,6 +158,15 @@ def test_the_digest_of_attributes_does_not_depend_on_their_order() -> None:
     assert rules.md5_of_attributes({"a": one, "b": two}) == rules.md5_of_attributes({"b": two, "a": one})
 
 
+def test_the_digest_of_attributes_is_the_one_that_others_compute() -> None:
+    attributes = {
+        "b.n": MessageAttribute("Number.int", "12"),
+        "a-s": MessageAttribute("String", "zwölf 🦊"),
+        "Z": MessageAttribute("Binary.png", None, b"\x00\xff\x01"),
+    }
+    assert rules.md5_of_attributes(attributes) == "bf7d597d3bbcf880a2d40b9d8602a3f6"
+
+
 def test_the_digest_covers_the_custom_type_and_tells_text_from_bytes() -> None:
     digests = {
         rules.md5_of_attributes({"a": value})

@@ -91,17 +91,12 @@ def _account_and_name(url: str) -> tuple[str, str] | None:
     return parts[1], unquote(parts[2])
 
 
-def address_of(call: Call, request: Request) -> tuple[str, str]:
-    """Return account and name of the queue a request means: its QueueUrl, or (Query protocol) the path it came to.
+def address_of(request: Request) -> tuple[str, str]:
+    """Return account and name of the queue a request means (the codec makes a queue's own path its QueueUrl).
 
     Raises: Refused: there is no QueueUrl, or it is no queue's address.
     """
-    url = request.get("QueueUrl")
-    if not url:
-        found = _account_and_name(call.http.path) if call.protocol == "query" else None
-        if found is None:
-            raise missing_parameter("QueueUrl")
-        return found
+    url = required(request, "QueueUrl")
     found = _account_and_name(url)
     if found is None:
         raise Refused("InvalidAddress", f"The address {url} is not valid for this endpoint.")
@@ -113,7 +108,7 @@ def find_queue(tx: Tx, call: Call, request: Request) -> Queue:
 
     Raises: ApiError: QueueDoesNotExist, or AccessDenied for another account's queue.
     """
-    account_id, name = address_of(call, request)
+    account_id, name = address_of(request)
     return look_up(tx, call, account_id, name)
 
 
