@@ -47,8 +47,10 @@ def test_a_function_is_named_by_name_partial_arn_or_arn_with_or_without_a_qualif
             "n" * 65,
             None,
             "InvalidParameterValueException",
-            f"1 validation error detected: Value '{'n' * 65}' at 'functionName' failed to satisfy "
-            + "constraint: Member must have length less than or equal to 64",
+            (
+                f"1 validation error detected: Value '{'n' * 65}' at 'functionName' failed to satisfy "
+                "constraint: Member must have length less than or equal to 64"
+            ),
         ),
     ],
 )
@@ -84,8 +86,11 @@ def test_python_runtimes_are_served(runtime: str) -> None:
         ("nodejs22.x", "The runtime nodejs22.x is not served by eventrt yet"),
         (
             "python3.8",
-            "The runtime parameter of python3.8 is no longer supported for creating or updating AWS Lambda "
-            + "functions. We recommend you use a supported runtime while creating or updating functions.",
+            (
+                "The runtime parameter of python3.8 is no longer supported for creating or updating AWS "
+                "Lambda functions. We recommend you use a supported runtime while creating or updating "
+                "functions."
+            ),
         ),
         ("perl5", "Value perl5 at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: ["),
     ],
