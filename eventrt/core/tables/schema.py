@@ -1,0 +1,179 @@
+"""What a table is: its keys, its indexes, its settings; and how a key becomes bytes that sort like it."""
+
+import hashlib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from eventrt.core.tables.errors import TableError
+from eventrt.core.tables.numbers import sortable
+from eventrt.core.tables.values import Item, Value, type_of
+
+KeyType = Literal["S", "N", "B"]
+MAXIMUM_PARTITION_KEY_BYTES = 2048
+MAXIMUM_SORT_KEY_BYTES = 1024
+HASH_BYTES = 8
+"""The partition key's bytes begin with so many of its digest: scans go in its order, segments are ranges of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class KeySchema:
+    """The key attributes of a table or index and their types; `sort` is None without a sort key."""
+
+    partition: str
+    partition_type: KeyType
+    sort: str | None = None
+    sort_type: KeyType = "S"
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The key attributes' names, partition first."""
+        return (self.partition,) if self.sort is None else (self.partition, self.sort)
+
+    def types(self) -> dict[str, KeyType]:
+        """Return the type of each key attribute."""
+        types: dict[str, KeyType] = {self.partition: self.partition_type}
+        if self.sort is not None:
+            types[self.sort] = self.sort_type
+        return types
+
+
+@dataclass(frozen=True, slots=True)
+class Index:
+    """A secondary index. `id` is the store's number of it; `projected` names further attributes for INCLUDE."""
+
+    name: str
+    key: KeySchema
+    is_global: bool
+    projection: str = "ALL"
+    projected: tuple[str, ...] = ()
+    id: int = 0
+    status: str = "ACTIVE"
+    throughput: tuple[int, int] = (0, 0)
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """A table and what is set on it. `id` is the store's number of it; moments are epoch seconds."""
+
+    id: int
+    account_id: str
+    region: str
+    name: str
+    uuid: str
+    key: KeySchema
+    created_at: float
+    status: str = "ACTIVE"
+    indexes: tuple[Index, ...] = ()
+    attribute_types: Mapping[str, KeyType] = field(default_factory=dict)
+    billing_mode: str = "PROVISIONED"
+    throughput: tuple[int, int] = (0, 0)
+    stream_id: int | None = None
+    ttl_attribute: str | None = None
+    is_protected: bool = False
+    table_class: str | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Further members that are kept and shown: encryption, contributor insights, point-in-time recovery, policy."""
+    tags: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def arn(self) -> str:
+        """The table's ARN."""
+        return f"arn:aws:dynamodb:{self.region}:{self.account_id}:table/{self.name}"
+
+    def index(self, name: str) -> Index | None:
+        """Return the index of this name, or None."""
+        return next((index for index in self.indexes if index.name == name), None)
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key as bytes: `partition` begins with its hash; `sort` is empty without a sort key."""
+
+    partition: bytes
+    sort: bytes = b""
+
+
+def key_of(schema: KeySchema, item: Item) -> Key:
+    """Return the key of an item or key map.
+
+    Raises: TableError: a key attribute is missing, of another type, empty or too long.
+    """
+    partition = _checked_key(schema.partition, schema.partition_type, item)
+    encoded = _encoded(partition)
+    if len(encoded) > MAXIMUM_PARTITION_KEY_BYTES:
+        raise TableError(
+            "One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit of2048 bytes"
+        )
+    hashed = hashlib.md5(encoded, usedforsecurity=False).digest()[:HASH_BYTES] + encoded
+    if schema.sort is None:
+        return Key(hashed)
+    sort = _encoded(_checked_key(schema.sort, schema.sort_type, item))
+    if len(sort) > MAXIMUM_SORT_KEY_BYTES:
+        raise TableError(
+            "One or more parameter values were invalid: Aggregated size of all range keys has exceeded the size limit of"
+            " 1024 bytes"
+        )
+    return Key(hashed, sort)
+
+
+def index_key_of(schema: KeySchema, item: Item) -> Key | None:
+    """Return the key of an item in an index; None when a key attribute is missing, so that the index skips it.
+
+    Raises: TableError: a key attribute is there, but of another type or empty.
+    """
+    for name in schema.names:
+        if name not in item:
+            return None
+    return key_of(schema, item)
+
+
+def _checked_key(name: str, expected: str, item: Item) -> Value:
+    value = item.get(name)
+    if value is None:
+        raise TableError(f"One or more parameter values were invalid: Missing the key {name} in the item")
+    actual = type_of(value)
+    if actual != expected:
+        raise TableError(
+            f"One or more parameter values were invalid: Type mismatch for key {name} expected: {expected}"
+            f" actual: {actual}"
+        )
+    if expected in ("S", "B") and not value[expected]:
+        kind = "string" if expected == "S" else "binary"
+        raise TableError(
+            f"One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty"
+            f" {kind} value. Key: {name}"
+        )
+    return value
+
+
+def sortable_bytes(value: Value) -> bytes:
+    """Return bytes that compare as the key values of one type do: UTF-8, numeric or unsigned byte order."""
+    return _encoded(value)
+
+
+def _encoded(value: Value) -> bytes:
+    tag = type_of(value)
+    if tag == "S":
+        return bytes(value["S"].encode())
+    if tag == "N":
+        return sortable(value["N"])
+    return bytes(value["B"])
+
+
+def check_key_map(schema: KeySchema, key: Mapping[str, Value]) -> None:
+    """Refuse a Key parameter that does not hold exactly the key attributes (raises TableError)."""
+    if set(key) != set(schema.names):
+        raise TableError("The provided key element does not match the schema")
+    types = schema.types()
+    for name, value in key.items():
+        if type_of(value) != types[name]:
+            raise TableError("The provided key element does not match the schema")
+
+
+def segment_bounds(segment: int, total: int) -> tuple[bytes, bytes | None]:
+    """Return the hash range of a parallel scan's segment: its first bytes, and those of the next (None: the end)."""
+    space = 1 << (8 * HASH_BYTES)
+    low = segment * space // total
+    high = (segment + 1) * space // total
+    return low.to_bytes(HASH_BYTES, "big"), None if segment + 1 == total else high.to_bytes(HASH_BYTES, "big")
