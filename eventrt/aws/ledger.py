@@ -1,6 +1,6 @@
 """The members ledger: of every input member of every served operation, whether it is enforced, kept or refused.
 
-`members/<service>.toml` (format: `members/__init__.py`) is read when a service gets its first request; the
+`members/<service>.toml` and `members/<service>-<part>.toml` (format: `members/__init__.py`) are read when a service gets its first request; the
 dispatcher refuses what the ledger refuses, so no setting is accepted and ignored. `python -m eventrt.aws.ledger`
 prints the tables of docs/members.md.
 """
@@ -63,11 +63,24 @@ def entries_of(service_id: str) -> dict[str, tuple[Entry, ...]]:
 
     Raises: ConfigurationError: the file is missing or says something that is no standing.
     """
-    source = resources.files("eventrt.aws.members").joinpath(f"{service_id}.toml")
-    if not source.is_file():
-        raise ConfigurationError(f"the members ledger has no file for {service_id}: eventrt/aws/members/{service_id}.toml")
-    raw = tomllib.loads(source.read_text(encoding="utf-8"))
-    return {operation: tuple(_entries(service_id, operation, members)) for operation, members in raw.items()}
+    found: dict[str, tuple[Entry, ...]] = {}
+    for item in sorted(resources.files("eventrt.aws.members").iterdir(), key=lambda one: one.name):
+        if not item.name.endswith(".toml") or _service_of(item.name) != service_id:
+            continue
+        for operation, members in tomllib.loads(item.read_text(encoding="utf-8")).items():
+            if operation in found:
+                raise ConfigurationError(f"members/{item.name}: {operation} is in another file as well")
+            found[operation] = tuple(_entries(service_id, operation, members))
+    if not found:
+        raise ConfigurationError(
+            f"the members ledger has no file for {service_id}: eventrt/aws/members/{service_id}.toml"
+        )
+    return found
+
+
+def _service_of(file_name: str) -> str:
+    """Return the service a file is about: `lambda.toml` and `lambda-event-source-mappings.toml` are both Lambda's."""
+    return file_name.removesuffix(".toml").partition("-")[0]
 
 
 def _entries(service_id: str, operation: str, members: Mapping[str, Any]) -> Iterator[Entry]:
@@ -202,7 +215,7 @@ def table_of(service_id: str) -> str:
     lines = [f"## {service_id}", "", "| operation | enforced | kept | refused |", "|---|---|---|---|"]
     for operation, entries in sorted(entries_of(service_id).items()):
         cells = [
-            ", ".join(_cell(entry) for entry in entries if entry.standing == standing) or "–"
+            ", ".join(_cell(entry) for entry in entries if entry.standing == standing) or "none"
             for standing in (ENFORCED, KEPT, REFUSED)
         ]
         lines.append(f"| {operation} | {' | '.join(cells)} |")
@@ -219,9 +232,11 @@ def _cell(entry: Entry) -> str:
 def services() -> list[str]:
     """Return the services that have a ledger."""
     return sorted(
-        item.name.removesuffix(".toml")
-        for item in resources.files("eventrt.aws.members").iterdir()
-        if item.name.endswith(".toml")
+        {
+            _service_of(item.name)
+            for item in resources.files("eventrt.aws.members").iterdir()
+            if item.name.endswith(".toml")
+        }
     )
 
 

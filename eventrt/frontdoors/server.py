@@ -33,9 +33,7 @@ EX_UNAVAILABLE = 69
 BACKLOG = 1024
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
-_BUSY = (
-    b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
-)
+_BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 _REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 _STATUS_LINES = {code: f"HTTP/1.1 {code} {phrase}\r\n" for code, phrase in _REASONS.items()}
 _BODILESS = frozenset({204, 304})
@@ -95,7 +93,7 @@ class HttpServer:
         """
         loop = asyncio.get_running_loop()
         self._web = web.Server(
-            self._serve,  # type: ignore[arg-type]  # answers `_Whole` and `_Streamed`, which are responses to aiohttp
+            self._serve,
             handler_cancellation=True,
             access_log=None,
             keepalive_timeout=self._idle_timeout_s,
@@ -131,10 +129,10 @@ class HttpServer:
         await server.shutdown(self._grace_s)
 
     def _connect(self) -> asyncio.Protocol:
-        assert self._web is not None
-        if len(self._web.connections) >= self._connection_limit:
+        server = self._web
+        if server is None or len(server._connections) >= self._connection_limit:
             return _Refused()
-        return self._web()
+        return server()
 
     async def _serve(self, raw: web.BaseRequest) -> "_Whole | _Streamed":
         body = _Body(raw, self._stall_timeout_s, self._min_body_rate)
@@ -348,7 +346,7 @@ class _Answer(web.StreamResponse):
                 await protocol._drain_helper()
         except TimeoutError:
             if protocol.transport is not None:
-                protocol.transport.abort()  # type: ignore[attr-defined]
+                protocol.transport.abort()
             raise ConnectionResetError("the client does not read its answer") from None
 
 
@@ -385,8 +383,7 @@ class _Streamed(_Answer):
         protocol = request._protocol
         transport = protocol.transport
         stream = self._answer.stream
-        assert stream is not None
-        if transport is None or transport.is_closing():
+        if stream is None or transport is None or transport.is_closing():
             raise ConnectionResetError("the client has gone")
         transport.write((self._text + "\r\n").encode("utf-8"))
         if self._is_head:
@@ -400,7 +397,7 @@ class _Streamed(_Answer):
                 transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if self._is_chunked else chunk)
                 await self._drained(protocol)
         except BaseException:
-            transport.abort()  # type: ignore[attr-defined]  # half a body must not look whole
+            transport.abort()  # half a body must not look whole
             raise
         finally:
             close = getattr(stream, "aclose", None)
@@ -416,8 +413,8 @@ class _Refused(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Answer 503 before anything is read."""
-        assert isinstance(transport, asyncio.WriteTransport)
-        transport.write(_BUSY)
+        if isinstance(transport, asyncio.WriteTransport):
+            transport.write(_BUSY)
         transport.close()
 
 

@@ -1,4 +1,4 @@
-'''The members ledger, one file per service: `sqs.toml`, `lambda.toml`, `iam.toml`, `sts.toml`.
+'''The members ledger, one file or more per service: `sqs.toml`, `lambda.toml`, `lambda-<part>.toml`, `iam.toml`.
 
 A table per served operation; its keys are the operation's input members, dotted; its values say what eventrt does:
 

@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import orjson
 
-from eventrt.aws.protocol.constraints import Problem, member_step
+from eventrt.aws.protocol.constraints import NOT_NULL, Problem, member_step
 from eventrt.aws.protocol.faults import Fault
 from eventrt.aws.protocol.models import ServiceModel
 from eventrt.aws.protocol.overlays import Policy
@@ -245,7 +245,9 @@ class QueryCodec:
         """Write `<ErrorResponse>` with type, code and message."""
         namespace = f' xmlns="{model.xml_namespace}"' if model and model.xml_namespace else ""
         detail = "<Detail/>" if model is not None and model.id == "sqs" else ""
-        more = "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in fault.members.items() if name != "Type")
+        more = "".join(
+            f"<{name}>{escape(str(value))}</{name}>" for name, value in fault.members.items() if name != "Type"
+        )
         body = (
             f'<?xml version="1.0"?>\n<ErrorResponse{namespace}><Error>'
             f"<Type>{'Sender' if fault.is_sender else 'Receiver'}</Type><Code>{escape(fault.code)}</Code>"
@@ -258,6 +260,4 @@ class QueryCodec:
 
 def missing_members(required: list[str], out: Mapping[str, Any], problems: list[Problem]) -> None:
     """Note every required member that is not there."""
-    for name in required:
-        if name not in out:
-            problems.append(((TOP, member_step(name)), None, "Member must not be null", True))
+    problems.extend(((TOP, member_step(name)), None, NOT_NULL, True) for name in required if name not in out)

@@ -50,7 +50,7 @@ def check_of(shape: Shape) -> Check | None:
     elif (at_most is not None or at_least is not None) and kind in ("string", "blob", "list", "map"):
         checks.append(_length_check(at_least, at_most))
     if kind == "string":
-        if "enum" in shape and shape["enum"]:
+        if shape.get("enum"):
             checks.append(_enum_check(shape["enum"]))
         elif shape.get("pattern"):
             pattern = compile_pattern(shape["pattern"])

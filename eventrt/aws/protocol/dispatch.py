@@ -106,7 +106,7 @@ class _Asked:
     served: _Served | None
     operation: str
     service_name: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    labels: dict[str, str] = field(default_factory=dict)
     pairs: list[tuple[str, str]] | None = None
     form: bytes | None = None
 
@@ -115,7 +115,7 @@ class AwsDoor:
     """Answers AWS API requests with the services it is given.
 
     Args:
-        services: what is served.
+        services: what is served; several objects may share one service id, each with operations of its own.
         auth: `none` accepts any credentials; `sigv4` verifies every signature.
         secret_of: in `sigv4`, return the secret of (access key, session token), None when the key is unknown.
         account_of: return the account that a temporary access key belongs to; 12-digit keys name theirs themselves.
@@ -130,7 +130,12 @@ class AwsDoor:
         secret_of: Callable[[str, str], str | None] | None = None,
         account_of: AccountOf | None = None,
     ) -> None:
-        self._services = {service.service_id: _Served(service) for service in services}
+        self._services: dict[str, _Served] = {}
+        for service in services:
+            if service.service_id in self._services:
+                self._services[service.service_id].handlers.update(handlers_of(service))
+            else:
+                self._services[service.service_id] = _Served(service)
         self._by_scope: dict[str, _Served] = {}
         for served in self._services.values():
             for scope in (served.id, *served.policy.signing_names):
@@ -172,7 +177,7 @@ class AwsDoor:
             asked = await self._find(request)
             operation = self._resolve(asked)
             return await self._serve(operation, request, request_id, asked)
-        except Exception as error:  # noqa: BLE001 - the border of one request
+        except Exception as error:  # the border of one request
             if asked is None and operation is not None:
                 asked = _Asked(operation.codec, operation.served, operation.name)
             return self._failed(error, request, request_id, asked)
@@ -206,7 +211,7 @@ class AwsDoor:
             incoming = Incoming(body, request.headers, [], cast(dict[str, str], overlays.NOTHING))
         else:
             pairs = asked.pairs if asked.pairs is not None else pairs_of(request.query)
-            incoming = Incoming(body, request.headers, pairs, dict(asked.labels))
+            incoming = Incoming(body, request.headers, pairs, asked.labels)
         try:
             parsed = bound.parse(incoming, problems)
         except WrongType as error:
@@ -318,9 +323,9 @@ class AwsDoor:
         values = dict(pairs)
         asked.operation = values.get("Action", "")
         asked.served = self._query_service(request, asked.operation, values.get("Version", ""))
-        if asked.served is not None and asked.served.id == "sqs" and request.path.count("/") >= 2:
-            if "QueueUrl" not in values:
-                pairs.append(("QueueUrl", f"http://{request.headers.get('host', 'localhost')}{request.path}"))
+        served = asked.served
+        if served is not None and served.id == "sqs" and "QueueUrl" not in values and request.path.count("/") >= 2:
+            pairs.append(("QueueUrl", f"http://{request.headers.get('host', 'localhost')}{request.path}"))
         if asked.served is None:
             credential = sigv4.credential_of(request.headers, request.query)
             asked.service_name = credential.service if credential else ""

@@ -76,7 +76,15 @@ class ErrorTable:
         if known is None:
             status = error.status or 400
             return Fault(
-                error.code, error.code, error.message, status, status < 500, "message", False, dict(error.members), error.headers
+                error.code,
+                error.code,
+                error.message,
+                status,
+                status < 500,
+                "message",
+                False,
+                dict(error.members),
+                error.headers,
             )
         status = error.status or known.status
         members = dict(error.members)
@@ -98,4 +106,14 @@ class ErrorTable:
 def plain_fault(error: ApiError) -> Fault:
     """Return what an error means where no model is at hand: its code stands for itself."""
     status = error.status or 400
-    return Fault(error.code, error.code, error.message, status, status < 500, "message", False, dict(error.members), error.headers)
+    return Fault(
+        error.code,
+        error.code,
+        error.message,
+        status,
+        status < 500,
+        "message",
+        False,
+        dict(error.members),
+        error.headers,
+    )

@@ -56,10 +56,10 @@ class RestCodec:
         payload = shape.get("payload")
         body_members = {name: ref for name, ref in members.items() if "location" not in ref and name != payload}
         required = list(shape.get("required", ())) if policy.checks else []
-        is_stream = bool(payload) and (
+        is_stream = payload is not None and bool(
             model.shape(members[payload]).get("streaming") or members[payload].get("streaming")
         )
-        read_body = self._body_reader(model, policy, payload, members, body_members, bool(is_stream))
+        read_body = self._body_reader(model, policy, payload, members, body_members, is_stream)
         uses_query = any(ref.get("location") == "querystring" for ref in members.values())
 
         def parse(incoming: Incoming, problems: list[Problem]) -> dict[str, Any]:
@@ -77,7 +77,7 @@ class RestCodec:
             missing_members(required, out, problems)
             return out
 
-        return parse, bool(is_stream)
+        return parse, is_stream
 
     def _body_reader(
         self,
@@ -136,7 +136,9 @@ class RestCodec:
             for key, ref in members.items()
             if ref.get("location") == "header"
         }
-        prefixed = {key: ref.get("locationName", "") for key, ref in members.items() if ref.get("location") == "headers"}
+        prefixed = {
+            key: ref.get("locationName", "") for key, ref in members.items() if ref.get("location") == "headers"
+        }
         payload = shape.get("payload")
         body_members = {key: ref for key, ref in members.items() if "location" not in ref and key != payload}
         write_body = self._body_writer(model, policy, name, payload, members, body_members)
@@ -320,7 +322,9 @@ class RestXmlCodec(RestCodec):
 
     def fault(self, fault: Fault, model: ServiceModel | None, policy: Policy, request_id: str) -> Response:
         """Write `<Error>` as S3 does, and `<ErrorResponse>` as the others do."""
-        more = "".join(f"<{name}>{escape(str(value))}</{name}>" for name, value in fault.members.items() if name != "Type")
+        more = "".join(
+            f"<{name}>{escape(str(value))}</{name}>" for name, value in fault.members.items() if name != "Type"
+        )
         inner = f"<Code>{escape(fault.code)}</Code><Message>{escape(fault.message)}</Message>{more}"
         if model is None or model.id == "s3":
             body = f"<Error>{inner}<RequestId>{request_id}</RequestId></Error>"
@@ -359,9 +363,7 @@ def _locate(name: str, ref: Ref, model: ServiceModel) -> Located:
         prefix = wire.lower()
 
         def find_prefixed(incoming: Incoming, query: dict[str, list[str]]) -> Any:
-            found = {
-                key[len(prefix) :]: value for key, value in incoming.headers.items() if key.startswith(prefix)
-            }
+            found = {key[len(prefix) :]: value for key, value in incoming.headers.items() if key.startswith(prefix)}
             return found or None
 
         return find_prefixed

@@ -7,6 +7,10 @@ from eventrt.aws.protocol.models import ServiceModel
 from eventrt.aws.protocol.query import decode_path
 
 
+_RECENT_LIMIT = 4096
+_RECENT_PATH_LIMIT = 512
+
+
 @dataclass(slots=True)
 class _Route:
     operation: str
@@ -15,6 +19,8 @@ class _Route:
     """What the template itself demands of the query string; None is any value."""
     required: tuple[tuple[str, str], ...]
     """Required members of query string and headers: ("querystring" | "header", wire name)."""
+    is_deprecated: bool
+    """Superseded by another operation, often at the very same URI (S3's GetBucketLifecycle)."""
 
 
 @dataclass(slots=True)
@@ -30,6 +36,7 @@ class RouteTable:
 
     def __init__(self, model: ServiceModel) -> None:
         self._root = _Node()
+        self._recent: dict[tuple[str, str], tuple[str, dict[str, str]]] = {}
         for name, operation in model.operations.items():
             self._add(name, operation, model)
 
@@ -57,25 +64,34 @@ class RouteTable:
                 node = node.label
             else:
                 node = node.literals.setdefault(segment, _Node())
-        route = _Route(name, tuple(labels), demanded, required)
+        route = _Route(name, tuple(labels), demanded, required, bool(operation.get("deprecated")))
         table = node.greedy if is_greedy else node.routes
         routes = table.setdefault(operation["http"]["method"], [])
         routes.append(route)
-        routes.sort(key=lambda one: (-len(one.query), -len(one.required)))
+        routes.sort(key=lambda one: (one.is_deprecated, -len(one.query), -len(one.required)))
 
-    def find(
-        self, method: str, path: str, query: dict[str, str], headers: Any
-    ) -> tuple[str, dict[str, str]] | None:
+    def find(self, method: str, path: str, query: dict[str, str], headers: Any) -> tuple[str, dict[str, str]] | None:
         """Return (operation, decoded labels) for a request, None when no template fits.
 
         Literal segments win over labels, labels over greedy ones; among templates of one path the one that demands
         most of the query string and headers wins, and a template is preferred when its required members are there.
+        The labels belong to the table: do not change them.
         """
+        recent = self._recent.get((method, path))
+        if recent is not None:
+            return recent
         segments = path.strip("/").split("/") if path.strip("/") else []
         found = self._search(self._root, segments, 0, [], method)
         if found is None:
             return None
         routes, values = found
+        if len(routes) == 1 and not routes[0].query:
+            answer = routes[0].operation, dict(zip(routes[0].labels, values, strict=True))
+            if len(self._recent) >= _RECENT_LIMIT:
+                self._recent.clear()
+            if len(path) <= _RECENT_PATH_LIMIT:  # paths are the callers' words: keep few, and no long ones
+                self._recent[method, path] = answer
+            return answer
         fitting = [
             route
             for route in routes

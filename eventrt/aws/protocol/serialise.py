@@ -8,7 +8,7 @@ import base64
 import math
 import re
 from collections.abc import Callable
-from datetime import datetime, timezone
+from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any
 
@@ -24,7 +24,7 @@ def iso8601(moment: float) -> str:
     millis = int((moment - whole) * 1000 + 0.5)
     if millis == 1000:
         whole, millis = whole + 1, 0
-    text = datetime.fromtimestamp(whole, timezone.utc).strftime("%Y-%m-%dT%H:%M:%S")
+    text = datetime.fromtimestamp(whole, UTC).strftime("%Y-%m-%dT%H:%M:%S")
     return f"{text}.{millis:03d}Z" if millis else f"{text}Z"
 
 
@@ -272,7 +272,9 @@ class XmlWriterCompiler:
             prefix = f":{namespace['prefix']}" if namespace.get("prefix") else ""
             fixed = f' xmlns{prefix}="{namespace["uri"]}"'
         names = {
-            key: member["locationName"] for key, member in shape.get("members", {}).items() if member.get("xmlAttribute")
+            key: member["locationName"]
+            for key, member in shape.get("members", {}).items()
+            if member.get("xmlAttribute")
         }
         if not names:
             return lambda value: fixed

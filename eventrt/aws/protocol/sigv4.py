@@ -132,7 +132,9 @@ class Verifier:
     def _verify_header(self, request: Request, body: bytes | None, *, is_s3: bool) -> Verified:
         match = _AUTHORIZATION.match(request.headers["authorization"])
         if match is None:
-            raise Unauthentic("incomplete", "Authorization header requires 'Credential', 'SignedHeaders' and 'Signature'.")
+            raise Unauthentic(
+                "incomplete", "Authorization header requires 'Credential', 'SignedHeaders' and 'Signature'."
+            )
         credential = self._credential(match["credential"])
         amz_date = request.headers.get("x-amz-date", "")
         signed_at = self._moment(amz_date, credential)
@@ -216,21 +218,27 @@ class Verifier:
     def _credential(self, text: str) -> Credential:
         credential = parse_credential(text)
         if not credential.service or not text.endswith("/aws4_request"):
-            raise Unauthentic("incomplete", "Credential must have exactly 5 slash-delimited elements, e.g. "
-                              "keyid/date/region/service/term")
+            raise Unauthentic(
+                "incomplete",
+                "Credential must have exactly 5 slash-delimited elements, e.g. keyid/date/region/service/term",
+            )
         return credential
 
     def _moment(self, amz_date: str, credential: Credential) -> float:
         if not re.fullmatch(r"\d{8}T\d{6}Z", amz_date, re.ASCII):
-            raise Unauthentic("incomplete", "Authorization header requires existence of either a 'X-Amz-Date' or a "
-                              "'Date' header.")
+            raise Unauthentic(
+                "incomplete", "Authorization header requires existence of either a 'X-Amz-Date' or a 'Date' header."
+            )
         try:
             moment = calendar.timegm(time.strptime(amz_date, "%Y%m%dT%H%M%SZ"))
         except ValueError as error:
             raise Unauthentic("incomplete", "Date must be in ISO-8601 'basic format'.") from error
         if amz_date[:8] != credential.date:
-            raise Unauthentic("mismatch", f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of "
-                              f"date from HTTP: '{credential.date[:20]}' != '{amz_date[:8]}'.")
+            raise Unauthentic(
+                "mismatch",
+                f"Date in Credential scope does not match YYYYMMDD from ISO-8601 version of "
+                f"date from HTTP: '{credential.date[:20]}' != '{amz_date[:8]}'.",
+            )
         return moment
 
     def _expired(self, amz_date: str, allowed_s: int) -> str:
@@ -242,7 +250,8 @@ class Verifier:
 
     def _not_yet(self, amz_date: str) -> str:
         now = self._now()
-        return f"Signature not yet current: {amz_date} is still later than {_basic(now + SKEW_LIMIT_S)} ({_basic(now)} + 15 min.)"
+        latest = _basic(now + SKEW_LIMIT_S)
+        return f"Signature not yet current: {amz_date} is still later than {latest} ({_basic(now)} + 15 min.)"
 
 
 def _basic(moment: float) -> str:

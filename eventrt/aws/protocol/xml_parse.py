@@ -63,6 +63,7 @@ class XmlReaderCompiler(TextReaderCompiler):
         return read
 
     def wire_name(self, name: str, ref: Ref) -> str:
+        """Return an element's name: the member's, or that of a flattened list's elements."""
         shape = self.model.shape(ref)
         if shape["type"] == "list" and (shape.get("flattened") or ref.get("flattened")):
             return str(ref.get("locationName") or shape["member"].get("locationName") or name)
