@@ -1,6 +1,7 @@
 """The members ledger: of every input member of every served operation, whether it is enforced, kept or refused.
 
-`members/<service>.toml` and `members/<service>-<part>.toml` (format: `members/__init__.py`) are read when a service gets its first request; the
+`members/<service>.toml` and `members/<service>-<part>.toml` (format: `members/__init__.py`) are read when a service
+gets its first request; the
 dispatcher refuses what the ledger refuses, so no setting is accepted and ignored. `python -m eventrt.aws.ledger`
 prints the tables of docs/members.md.
 """

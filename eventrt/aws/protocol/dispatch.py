@@ -7,7 +7,7 @@ protocol. `AwsDoor.handle` is total: whatever comes in, an AWS-shaped answer goe
 
 import random
 import zlib
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -57,10 +57,10 @@ class _Operation:
 class _Served:
     """One service: its handlers, and what is read of its model when it is first asked."""
 
-    def __init__(self, service: Service) -> None:
-        self.id = service.service_id
-        self.policy: Policy = policy_of(self.id)
-        self.handlers = handlers_of(service)
+    def __init__(self, service_id: str) -> None:
+        self.id = service_id
+        self.policy: Policy = policy_of(service_id)
+        self.handlers: dict[str, OperationHandler] = {}
         self.operations: dict[tuple[str, str], _Operation] = {}
         self._model: ServiceModel | None = None
         self._errors: ErrorTable | None = None
@@ -119,7 +119,6 @@ class AwsDoor:
         auth: `none` accepts any credentials; `sigv4` verifies every signature.
         secret_of: in `sigv4`, return the secret of (access key, session token), None when the key is unknown.
         account_of: return the account that a temporary access key belongs to; 12-digit keys name theirs themselves.
-        server_name: the `Server`-like word used in messages.
     """
 
     def __init__(

@@ -268,9 +268,9 @@ class ReaderCompiler:
                 value = int(value)
             if value.__class__ is not int:
                 raise WrongType(_cannot_be(value, name))
-            if not -highest - 1 <= value <= highest:
-                raise WrongType(f"NUMBER_VALUE can not be converted to {_article(name)}")
             number: int = value
+            if not -highest - 1 <= number <= highest:
+                raise WrongType(f"NUMBER_VALUE can not be converted to {_article(name)}")
             return number
 
         return read
@@ -325,7 +325,8 @@ class TextReaderCompiler(ReaderCompiler):
         typed = super()._integer(bits)
 
         def read(value: Any, at: Path, problems: list[Problem]) -> int:
-            return typed(_whole_number(value), at, problems)
+            number: int = typed(_whole_number(value), at, problems)
+            return number
 
         return read
 

@@ -6,7 +6,6 @@ from typing import Any
 from eventrt.aws.protocol.models import ServiceModel
 from eventrt.aws.protocol.query import decode_path
 
-
 _RECENT_LIMIT = 4096
 _RECENT_PATH_LIMIT = 512
 
