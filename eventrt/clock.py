@@ -93,6 +93,11 @@ class SystemClock:
         """Return the present moment, epoch seconds."""
         return self._base + (_boot_time() - self._base_real) * self._rate
 
+    def begin_at(self, moment: float) -> None:
+        """Take `moment` as the present one; for the start, before anything waits on this clock."""
+        self._base = moment
+        self._base_real = _boot_time()
+
     def working(self) -> AbstractContextManager[None]:
         """Mark work in progress for the length of a `with` block."""
         return _Working(self)

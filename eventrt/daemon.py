@@ -7,10 +7,12 @@ and running invocations finish within their grace, the outcomes are committed, t
 
 import gc
 import os
+import secrets
 import socket
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import anyio
 import structlog
@@ -18,22 +20,41 @@ import structlog
 from eventrt import __version__, sdnotify
 from eventrt.aws.protocol.dispatch import AwsDoor
 from eventrt.aws.services import lambda_
+from eventrt.aws.services.event_source_mappings import EventSourceMappingService
 from eventrt.aws.services.iam import IamService
 from eventrt.aws.services.sqs import SqsService
+from eventrt.aws.services.sts import StsService, TemporaryCredentials
 from eventrt.clock import SystemClock, VirtualClock
 from eventrt.config.settings import Settings
+from eventrt.core.records import FunctionError, Succeeded
 from eventrt.frontdoors.control import Control
 from eventrt.frontdoors.guard import Guard
+from eventrt.frontdoors.reports import Reports
 from eventrt.frontdoors.server import HttpServer
-from eventrt.http import Request, Response
+from eventrt.http import Handler, Request, Response
+from eventrt.invoker.invoker import Invoker
+from eventrt.invoker.invoker import Invoker
 from eventrt.invoker.packages import Packages
+from eventrt.invoker.runtimes.interpreters import Interpreters
+from eventrt.invoker.runtimes.interpreters import Interpreters
+from eventrt.invoker.runtimes.python import PythonRuntime
 from eventrt.invoker.transitions import Transitions
-from eventrt.observability.function_logs import FunctionLogs
+from eventrt.pollers.reports import BatchReport
+from eventrt.pollers.supervisor import Supervisor
 from eventrt.reconcile import reconcile
+from eventrt.sources.moves import Mover
+from eventrt.sources.sweeper import Sweeper
+from eventrt.store.api import Tx
 from eventrt.store.sqlite.store import SqliteStore
 
-Run = Callable[..., Awaitable[None]]
+Run = Callable[..., Coroutine[Any, Any, None]]
 """A room's `run(*, task_status)`."""
+
+SEAL = "seal"
+"""The note that holds the secret which seals temporary credentials."""
+
+HANDLER_CREDENTIALS_S = 30 * 86_400
+"""How long a handler's own credentials are good for (auth.mode sigv4): longer than its environment lives."""
 
 _LOG = structlog.get_logger("eventrt.daemon")
 
@@ -49,6 +70,12 @@ class Daemon:
         self.directory = Path(settings.store.data_dir).absolute()
         self.clock: SystemClock = VirtualClock() if settings.clock.controllable else SystemClock()
         self.store = SqliteStore(self.directory, clock=self.clock, durability=settings.store.durability)
+        self.invoker: Invoker | None = None
+
+    def hurry(self) -> None:
+        """Cut the grace of a stop short: running invocations are ended now."""
+        if self.invoker is not None:
+            self.invoker.hurry()
 
     async def serve(self, sock: socket.socket, until: Callable[[], Awaitable[None]]) -> None:
         """Serve on a bound socket until `until` returns.
@@ -58,43 +85,138 @@ class Daemon:
         """
         self.store.open()
         try:
-            await self._set_clock()
+            last_moment = await self.store.write(self._take_over)
+            _LOG.debug("store.opened", last_moment=last_moment)
             await self._live(sock, until)
         finally:
             with anyio.CancelScope(shield=True):
                 await self.store.close()
         _LOG.info("daemon.stopped")
 
+    def _take_over(self, tx: Tx) -> float | None:
+        """Go on where the last daemon stopped; return the last moment it saw. A unit of work.
+
+        A wall clock that was set back strands nothing: a test clock goes on from its last moment; the real clock
+        stays with the wall clock, and the kept moments are shifted. Leases of pollers end: nobody works on them.
+        """
+        now, last = self.clock.now(), tx.notes.last_moment()
+        if last is not None and last > now:
+            if isinstance(self.clock, VirtualClock):
+                self.clock.begin_at(last)
+            else:
+                tx.messages.rebase(now - last)
+                _LOG.warning("clock.went_back", seconds=round(last - now, 3))
+        tx.messages.end_poller_leases()
+        secret = tx.notes.get(SEAL) or secrets.token_hex(32)
+        tx.notes.put(SEAL, secret)
+        self.credentials = TemporaryCredentials(bytes.fromhex(secret))
+        return last
+
     async def _live(self, sock: socket.socket, until: Callable[[], Awaitable[None]]) -> None:
-        settings = self.settings
-        packages = Packages(self.directory, is_power_safe=settings.store.durability == "power", clock=self.clock)
-        logs = FunctionLogs(self.directory / "logs", max_bytes=settings.log.function_bytes)
-        await reconcile(settings, self.store, packages)
-        transitions = Transitions(self.store, packages)
-        self.aws = AwsDoor(
-            [
-                SqsService(self.store, self.clock, recreation_wait_s=settings.sqs.recreation_wait_s),
-                *lambda_.services(self.store, packages, None),
-                IamService(self.store),
-            ],
+        """Build the rooms, run them from inside out, wait, and stop them from outside in."""
+        settings, store, clock = self.settings, self.store, self.clock
+        grace_s = settings.runtime.stop_grace_s
+        packages = Packages(self.directory, is_power_safe=settings.store.durability == "power", clock=clock)
+        await reconcile(settings, store, packages)
+        self.invoker = invoker = self._invoker(sock)
+        supervisor = Supervisor(store, clock, invoker)
+        supervisor.on_batch(log_batch)
+        control = Control(
+            Reports(
+                store,
+                packages,
+                invoker.logs,
+                peek=self._peek,
+                describe_mapping=supervisor.describe,
+                rooms=lambda: self._rooms(supervisor, invoker),
+            ),
+            clock,
+            note_clock=self._note_clock,
         )
-        self.control = Control(self)
-        async with _running([transitions.run]), _running([self._server(sock).run]):
-            self._tell_ready(sock)
-            async with anyio.create_task_group() as watchdog:
-                watchdog.start_soon(sdnotify.feed_watchdog)
-                await until()
-                watchdog.cancel_scope.cancel()
-            sdnotify.notify("STOPPING=1")
+        door = self._door(packages, invoker)
 
-    async def _set_clock(self) -> None:
-        """Go on from the last moment that was seen, so that a wall clock set back strands nothing."""
+        async def answer(request: Request) -> Response:
+            return await (control if control.serves(request.path) else door).handle(request)
 
-    def _server(self, sock: socket.socket) -> HttpServer:
+        async with (
+            _running(Transitions(store, packages).run, Sweeper(store, clock).run, Mover(store, clock).run, invoker.run),
+            _running(supervisor.run),
+        ):
+            async with _running(self._server(answer, sock).run):
+                self._tell_ready(sock)
+                await self._wait(until)
+            await supervisor.drain(grace_s)
+
+    async def _wait(self, until: Callable[[], Awaitable[None]]) -> None:
+        """Return when `until` does; meanwhile keep systemd's watchdog, and a test clock's moment."""
+        async with anyio.create_task_group() as group:
+            group.start_soon(sdnotify.feed_watchdog)
+            await until()
+            group.cancel_scope.cancel()
+        sdnotify.notify("STOPPING=1")
+
+    def _invoker(self, sock: socket.socket, logs: FunctionLogs) -> Invoker:
+        """Return the invoker; its handlers call back to the bound port."""
+        runtime, limits = self.settings.runtime, self.settings.lambda_
+        host, port = sock.getsockname()[:2]
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a name, not a bind
+        return Invoker(
+            self.store,
+            self.directory,
+            interpreters=Interpreters(runtime.interpreters, strict=runtime.strict),
+            endpoint=f"http://{f'[{host}]' if ':' in host else host}:{port}",
+            logs=logs,
+            packages=runtime.packages,
+            account_concurrency=limits.account_concurrency,
+            max_environments=limits.max_environments,
+            idle_timeout_s=runtime.idle_timeout_s,
+            stop_grace_s=runtime.stop_grace_s,
+        )
+
+    async def _peek(self, queue: Any, *, limit: int) -> list[Any]:
+        return []
+
+    def _rooms(self, supervisor: Supervisor, invoker: Invoker) -> Mapping[str, Mapping[str, Any]]:
+        """Return the status of each room."""
+        pollers = supervisor.describe_all()
+        return {
+            "aws": {"status": "running"},
+            "store": {"status": "running", "durability": self.settings.store.durability},
+            "pollers": {"status": "running", "mappings": len(pollers)},
+            "invoker": invoker.status(),
+        }
+
+    async def _note_clock(self) -> None:
+        """Have the clock's moment on disk: each commit carries it."""
+        await self.store.write(lambda tx: None)
+
+    def _door(self, packages: Packages, invoker: Any) -> AwsDoor:
+        """Return the AWS door with every service behind it."""
+        auth, store = self.settings.auth, self.store
+        credentials = self.credentials
+        keys = {key.access_key: key.secret_key for key in auth.keys}
+
+        def secret_of(access_key: str, token: str) -> str | None:
+            return credentials.secret_of(access_key, token) if token else keys.get(access_key)
+
+        return AwsDoor(
+            [
+                SqsService(store, self.clock, recreation_wait_s=self.settings.sqs.recreation_wait_s),
+                *lambda_.services(store, packages, invoker),
+                EventSourceMappingService(store),
+                IamService(store),
+                StsService(credentials),
+            ],
+            auth=auth.mode,
+            secret_of=secret_of,
+            account_of=credentials.account_of,
+        )
+
+    def _server(self, answer: Handler, sock: socket.socket) -> HttpServer:
         """Return the one port, on a bound socket."""
         server = self.settings.server
         return HttpServer(
-            self._answer,
+            answer,
             server.host,
             server.port,
             sock=sock,
@@ -103,12 +225,6 @@ class Daemon:
             idle_timeout_s=server.idle_timeout_s,
             grace_s=self.settings.runtime.stop_grace_s,
         )
-
-    async def _answer(self, request: Request) -> Response:
-        """Answer one request of the port: a control path, or the AWS door's."""
-        if self.control.serves(request.path):
-            return await self.control.handle(request)
-        return await self.aws.handle(request)
 
     def _tell_ready(self, sock: socket.socket) -> None:
         gc.collect()
@@ -126,14 +242,38 @@ class Daemon:
         sdnotify.notify("READY=1", f"STATUS=serving on {url}")
 
 
-def url_of(sock: socket.socket) -> str:
-    """Return the URL of a bound socket."""
+def url_of(sock: socket.socket, *, from_here: bool = False) -> str:
+    """Return the URL of a bound socket; `from_here` gives loopback for a socket that listens everywhere."""
     host, port = sock.getsockname()[:2]
+    if from_here and host in ("0.0.0.0", "::"):  # noqa: S104 - compared, not bound
+        host = "127.0.0.1" if host == "0.0.0.0" else "::1"  # noqa: S104 - compared, not bound
     return f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
 
 
+def log_batch(report: BatchReport) -> None:
+    """Log a batch that came to its end: quietly when all is well."""
+    outcome = report.outcome
+    facts = {
+        "mapping_id": report.mapping.id,
+        "source_arn": report.mapping.source_arn,
+        "function": report.mapping.function_name,
+        "request_id": report.request_id,
+        "batch_size": len(report.batch.records),
+        "outcome": type(outcome).__name__,
+        "done": report.done,
+        "failed": report.failed,
+        "duration_ms": round(report.duration_ms, 3),
+    }
+    if isinstance(outcome, FunctionError):
+        _LOG.warning("batch.invoked", **facts, error=outcome.error_type)
+    elif isinstance(outcome, Succeeded) and not report.failed:
+        _LOG.debug("batch.invoked", **facts)
+    else:
+        _LOG.info("batch.invoked", **facts)
+
+
 @asynccontextmanager
-async def _running(runs: Sequence[Run]) -> AsyncIterator[None]:
+async def _running(*runs: Run) -> AsyncIterator[None]:
     """Have rooms running for the length of a block: started in order, cancelled together at its end."""
     async with anyio.create_task_group() as group:
         for run in runs:

@@ -48,18 +48,20 @@ async def _serve(settings: Settings) -> int:
         sock = bind(settings.server.host, settings.server.port)
         try:
             async with anyio.create_task_group() as root:
-                root.start_soon(_end_when_insisted, stop, root.cancel_scope)
-                await Daemon(settings).serve(sock, stop.asked.wait)
+                daemon = Daemon(settings)
+                root.start_soon(_end_when_insisted, stop, daemon, root.cancel_scope)
+                await daemon.serve(sock, stop.asked.wait)
                 root.cancel_scope.cancel()
         finally:
             sock.close()
     return 128 + stop.signal_number if stop.insisted.is_set() else 0
 
 
-async def _end_when_insisted(stop: "Stop", everything: anyio.CancelScope) -> None:
+async def _end_when_insisted(stop: "Stop", daemon: Daemon, everything: anyio.CancelScope) -> None:
     await stop.insisted.wait()
     _LOG.warning("daemon.stop_insisted", signal=signal.Signals(stop.signal_number).name)
     asyncio.get_running_loop().call_later(FORCED_STOP_LIMIT_S, os._exit, 128 + stop.signal_number)
+    daemon.hurry()
     everything.cancel()
 
 

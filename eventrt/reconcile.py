@@ -19,20 +19,15 @@ from eventrt.config.declared import Declared, DeclaredFunction, DeclaredMapping,
 from eventrt.config.references import folder_of
 from eventrt.config.settings import Settings
 from eventrt.core import queue_attributes
-from eventrt.core.function_rules import FunctionRef, parse_function_name
+from eventrt.core.function_rules import FunctionRef
 from eventrt.core.functions import CodePackage
-from eventrt.core.mapping_rules import (
-    changed_mapping,
-    check_against,
-    function_missing,
-    new_mapping,
-    queue_missing,
-)
+from eventrt.core.mapping_rules import changed_mapping
 from eventrt.core.messages import Queue
 from eventrt.core.refused import Refused
 from eventrt.errors import ConfigurationError
 from eventrt.invoker import functions
 from eventrt.invoker.packages import Packages
+from eventrt.sources import mappings
 from eventrt.store.api import Store, Tx
 
 Done = Literal["created", "updated", "unchanged", "left"]
@@ -200,38 +195,22 @@ def _function(tx: Tx, declared: DeclaredFunction, source: Path | None, code: Cod
 
 
 def _mapping(tx: Tx, declared: DeclaredMapping) -> Done:
-    where = {"account": declared.account, "region": declared.region}
-    source_arn = requests.queue_arn(declared.queue, **where)
-    function_arn = requests.function_arn(declared.function, **where)
-    request = requests.mapping_request(declared)
-    queue = tx.queues.by_arn(source_arn)
-    if queue is None:
-        raise queue_missing()
-    ref = parse_function_name(function_arn, account_id=declared.account, region=declared.region)
-    function = tx.functions.find(*ref.key)
-    if function is None:
-        raise function_missing()
-    timeout_s = function.latest.timeout_s
+    where = {"account_id": declared.account, "region": declared.region}
+    source_arn = requests.queue_arn(declared.queue, account=declared.account, region=declared.region)
+    function_arn = requests.function_arn(declared.function, account=declared.account, region=declared.region)
     present = tx.mappings.find_pair(source_arn, function_arn)
     if present is not None and present.state == "Deleting":
         tx.mappings.remove(present.id)
         present = None
+    request = requests.mapping_request(declared)
     if present is None:
-        made = new_mapping(
-            request,
-            mapping_id=str(uuid.uuid4()),
-            account_id=declared.account,
-            region=declared.region,
-            source_arn=source_arn,
-            function_arn=function_arn,
-            now=tx.now,
-        )
-        check_against(made, queue, timeout_s=timeout_s)
-        tx.mappings.insert(made)
+        request |= {"EventSourceArn": source_arn, "FunctionName": function_arn}
+        mappings.create(tx, request, mapping_id=str(uuid.uuid4()), **where)
         return "created"
     changed = changed_mapping(present, request, function_arn=function_arn, now=tx.now)
-    check_against(changed, queue, timeout_s=timeout_s)
     if replace(changed, state=present.state, modified_at=present.modified_at) == present:
         return "unchanged"
-    tx.mappings.replace(changed)
+    if present.is_in_transition:  # a kill left it there: the change now asked for is the one to carry out
+        tx.mappings.replace(replace(present, state=present.settled_state))
+    mappings.update(tx, request, mapping_id=present.id, **where)
     return "updated"

@@ -124,11 +124,11 @@ class Positions:
             start = self._at
             if self._text[start] in "\"'":
                 match = _STRING.match(self._text, start)
-                assert match is not None  # noqa: S101 - tomllib has accepted the document
+                assert match is not None
                 names.append((_unquote(match[0]), start))
             else:
                 match = _BARE.match(self._text, start)
-                assert match is not None  # noqa: S101 - tomllib has accepted the document
+                assert match is not None
                 names.append((match[0], start))
             self._at = match.end()
             self._skip(newlines=False)
@@ -150,7 +150,7 @@ class Positions:
         first = self._text[self._at]
         if first in "\"'":
             match = _STRING.match(self._text, self._at)
-            assert match is not None  # noqa: S101 - tomllib has accepted the document
+            assert match is not None
             self._at = match.end()
         elif first == "[":
             self._sequence(path)
@@ -158,7 +158,7 @@ class Positions:
             self._inline(path)
         else:
             match = _SCALAR.match(self._text, self._at)
-            assert match is not None  # noqa: S101 - tomllib has accepted the document
+            assert match is not None
             self._at = match.end()
 
     def _sequence(self, path: Path) -> None:

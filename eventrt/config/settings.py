@@ -133,6 +133,13 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
             "nothing else of it."
         ),
     ] = ""
+    isolation: Annotated[
+        Literal["auto", "namespaces", "none"],
+        Meta(
+            description='How far a handler is shut in: "namespaces" gives it a file system and process ids of its '
+            'own and insists on it, "auto" does so where the machine permits it, "none" does not.'
+        ),
+    ] = "auto"
     idle_timeout_s: Annotated[
         float,
         Meta(
@@ -178,6 +185,20 @@ class LambdaSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 100
 
 
+class SqsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where AWS is slower than a test wants to be."""
+
+    recreation_wait_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=60,
+            description="How long the name of a deleted queue stays taken: 60 as on AWS, 0 not at all.",
+            extra={"unit": "seconds"},
+        ),
+    ] = 0.0
+
+
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the daemon says, on standard error."""
 
@@ -207,6 +228,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     clock: ClockSettings = ClockSettings()
     runtime: RuntimeSettings = RuntimeSettings()
     lambda_: LambdaSettings = msgspec.field(default=LambdaSettings(), name="lambda")
+    sqs: SqsSettings = SqsSettings()
     log: LogSettings = LogSettings()
     declared: Declared = Declared()
     source: Path | None = None
@@ -251,6 +273,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "clock": ClockSettings,
     "runtime": RuntimeSettings,
     "lambda": LambdaSettings,
+    "sqs": SqsSettings,
     "log": LogSettings,
 }
 

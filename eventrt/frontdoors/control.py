@@ -2,20 +2,22 @@
 
 They answer in JSON, errors as `{"error": ...}`, and only to callers on this machine: a Host that is not
 loopback's or an Origin of another site is refused with 403, so that no web page reaches them. What the
-answers hold comes from the rooms; `daemon` hands it in as a `Rooms`.
+answers hold comes from `reports`.
 """
 
 import ipaddress
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 import orjson
 import structlog
 
+from eventrt import __version__
 from eventrt.clock import SystemClock, VirtualClock
+from eventrt.frontdoors.reports import Reports
 from eventrt.http import BodyTooLarge, Request, Response
 
 BODY_LIMIT_BYTES = 64 * 1024
@@ -34,44 +36,6 @@ class Refused(Exception):  # noqa: N818 - an answer, not a failure
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
         self.status = status
-
-
-class Rooms(Protocol):
-    """What the control paths show; each is answered by the daemon."""
-
-    version: str
-    clock: SystemClock
-    clock_is_controllable: bool
-
-    def health(self) -> Mapping[str, Any]:
-        """Return the status of each room, by name: `{"status": "running", ...}`."""
-        ...
-
-    async def peek(self, account: str, region: str, queue: str, limit: int) -> Mapping[str, Any] | None:
-        """Return a queue's messages without disturbing them; None when there is no such queue."""
-        ...
-
-    async def queues(self, account: str, region: str) -> list[Mapping[str, Any]]:
-        """Return every queue with its depth."""
-        ...
-
-    async def mappings(self, account: str | None, region: str | None) -> list[Mapping[str, Any]]:
-        """Return every mapping with what its poller is doing."""
-        ...
-
-    async def functions(self, account: str, region: str) -> list[Mapping[str, Any]]:
-        """Return every function with its state."""
-        ...
-
-    def follow_log(
-        self, account: str, region: str, function: str, *, follow: bool, tail: int
-    ) -> AsyncIterator[bytes] | None:
-        """Return a function's log, and what is added to it when `follow`; None when there is none."""
-        ...
-
-    async def code(self, account: str, region: str, function: str, token: str) -> bytes | None:
-        """Return a function's archive when `token` is the one GetFunction gave; else None."""
-        ...
 
 
 @dataclass(slots=True)
@@ -102,10 +66,16 @@ _Answerer = Callable[[_Ask], Awaitable[Response]]
 
 
 class Control:
-    """Answers the control paths; the rest of the port belongs to the AWS door."""
+    """Answers the control paths; the rest of the port belongs to the AWS door.
 
-    def __init__(self, rooms: Rooms) -> None:
-        self._rooms = rooms
+    Args: clock: a `VirtualClock` may be moved, any other is refused. note_clock: keeps the clock's moment, once it
+        was moved, for the next start.
+    """
+
+    def __init__(self, reports: Reports, clock: SystemClock, *, note_clock: Callable[[], Awaitable[None]]) -> None:
+        self._reports = reports
+        self._clock = clock
+        self._note_clock = note_clock
         self._routes: list[tuple[re.Pattern[str], dict[str, _Answerer]]] = [
             (re.compile("|".join(map(re.escape, _HEALTH_PATHS))), {"GET": self._health}),
             (re.compile(r"/_eventrt/clock"), {"GET": self._show_clock, "POST": self._move_clock}),
@@ -144,10 +114,10 @@ class Control:
         if request.path not in _HEALTH_PATHS and not _is_loopback(request.remote):
             raise Refused(403, "the control paths answer to this machine only")
         host = host_name(request.headers.get("host", ""))
-        if host not in _LOOPBACK_NAMES:
+        if not is_loopback_name(host):
             raise Refused(403, f"the control paths answer to loopback names only, not to Host {host!r}")
         origin = request.headers.get("origin")
-        if origin is not None and host_name(urlsplit(origin).netloc) not in _LOOPBACK_NAMES:
+        if origin is not None and not is_loopback_name(host_name(urlsplit(origin).netloc)):
             raise Refused(403, f"the control paths do not answer to pages of {origin}")
         if request.headers.get("sec-fetch-site", "none") not in ("none", "same-origin"):
             raise Refused(403, "the control paths do not answer to pages of other sites")
@@ -166,31 +136,26 @@ class Control:
     # -- health
 
     async def _health(self, _: _Ask) -> Response:
-        rooms = self._rooms.health()
-        body: dict[str, Any] = {"status": "running", "version": self._rooms.version, **rooms}
-        return _json(body)
+        return _json({"status": "running", "version": __version__, "rooms": self._reports.health()})
 
     # -- the clock
 
     async def _show_clock(self, _: _Ask) -> Response:
-        clock = self._rooms.clock
-        answer: dict[str, Any] = {"now": clock.now(), "controllable": self._rooms.clock_is_controllable}
+        clock = self._clock
+        answer: dict[str, Any] = {"now": clock.now(), "controllable": isinstance(clock, VirtualClock)}
         if isinstance(clock, VirtualClock):
             answer |= {"rate": clock.rate, "offset_s": clock.offset_s}
         return _json(answer)
 
     async def _move_clock(self, ask: _Ask) -> Response:
-        clock = self._rooms.clock
-        if not self._rooms.clock_is_controllable or not isinstance(clock, VirtualClock):
+        clock = self._clock
+        if not isinstance(clock, VirtualClock):
             raise Refused(
                 403,
-                "the clock of this daemon is the real one; start it with --test-clock (or "
-                "clock.controllable = true)",
+                "the clock of this daemon is the real one; start it with --test-clock (or clock.controllable = true)",
             )
         match await _json_object(ask.request):
-            case {"advance": int() | float() as seconds, **rest} if not rest and not isinstance(
-                seconds, bool
-            ):
+            case {"advance": int() | float() as seconds, **rest} if not rest and not isinstance(seconds, bool):
                 if not 0 <= seconds <= MAX_ADVANCE_S:
                     raise Refused(400, f"advance must be from 0 to {MAX_ADVANCE_S} seconds, not {seconds}")
                 await clock.advance(float(seconds))
@@ -202,46 +167,45 @@ class Control:
                 clock.set_real()
             case _:
                 raise Refused(400, 'write {"advance": seconds}, {"rate": number} or {"mode": "real"}')
+        await self._note_clock()
         return await self._show_clock(ask)
 
     # -- queues, mappings, functions
 
     async def _queues(self, ask: _Ask) -> Response:
-        return _json({"queues": await self._rooms.queues(ask.account, ask.region)})
+        return _json({"queues": await self._reports.queues(ask.account, ask.region)})
 
     async def _peek(self, ask: _Ask) -> Response:
         limit = ask.number("limit", 100, low=1, high=10_000)
-        answer = await self._rooms.peek(ask.account, ask.region, ask.names[0], limit)
+        answer = await self._reports.messages(ask.account, ask.region, ask.names[0], limit)
         if answer is None:
-            raise Refused(
-                404, f"there is no queue {ask.names[0]!r} in account {ask.account}, region {ask.region}"
-            )
+            raise Refused(404, _missing("queue", ask))
         return _json(answer)
 
     async def _mappings(self, ask: _Ask) -> Response:
-        found = await self._rooms.mappings(ask.query.get("account"), ask.query.get("region"))
+        found = await self._reports.mappings(ask.query.get("account"), ask.query.get("region"))
         return _json({"mappings": found})
 
     async def _functions(self, ask: _Ask) -> Response:
-        return _json({"functions": await self._rooms.functions(ask.account, ask.region)})
+        return _json({"functions": await self._reports.functions(ask.account, ask.region)})
 
     async def _logs(self, ask: _Ask) -> Response:
         tail = ask.number("tail", 1000, low=0, high=1_000_000)
         follow = ask.query.get("follow", "false").lower() in ("1", "true", "yes")
-        stream = self._rooms.follow_log(ask.account, ask.region, ask.names[0], follow=follow, tail=tail)
+        stream = await self._reports.log(ask.account, ask.region, ask.names[0], follow=follow, tail=tail)
         if stream is None:
-            raise Refused(
-                404, f"there is no function {ask.names[0]!r} in account {ask.account}, region {ask.region}"
-            )
+            raise Refused(404, _missing("function", ask))
         return Response(200, {"content-type": "text/plain; charset=utf-8"}, stream=stream)
 
     async def _code(self, ask: _Ask) -> Response:
-        archive = await self._rooms.code(ask.account, ask.region, ask.names[0], ask.query.get("token", ""))
+        archive = await self._reports.code(ask.query.get("token", ""))
         if archive is None:
-            raise Refused(
-                404, "there is no such code, or its link has expired; ask GetFunction for a new one"
-            )
+            raise Refused(404, "there is no such code, or its link has expired; ask GetFunction for a new one")
         return Response(200, {"content-type": "application/zip"}, archive)
+
+
+def _missing(kind: str, ask: _Ask) -> str:
+    return f"there is no {kind} {ask.names[0]!r} in account {ask.account}, region {ask.region}"
 
 
 def _is_loopback(address: str) -> bool:
@@ -249,6 +213,11 @@ def _is_loopback(address: str) -> bool:
         return ipaddress.ip_address(address).is_loopback
     except ValueError:
         return False
+
+
+def is_loopback_name(name: str) -> bool:
+    """Does this name mean the machine it is used on? Names below localhost do, by RFC 6761."""
+    return name in _LOOPBACK_NAMES or name.endswith(".localhost")
 
 
 def host_name(host: str) -> str:
