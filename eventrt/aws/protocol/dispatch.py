@@ -131,10 +131,11 @@ class AwsDoor:
     ) -> None:
         self._services: dict[str, _Served] = {}
         for service in services:
-            if service.service_id in self._services:
-                self._services[service.service_id].handlers.update(handlers_of(service))
-            else:
-                self._services[service.service_id] = _Served(service)
+            served = self._services.setdefault(service.service_id, _Served(service.service_id))
+            more = handlers_of(service)
+            if twice := served.handlers.keys() & more.keys():
+                raise ValueError(f"{service.service_id}: two handlers for {', '.join(sorted(twice))}")
+            served.handlers |= more
         self._by_scope: dict[str, _Served] = {}
         for served in self._services.values():
             for scope in (served.id, *served.policy.signing_names):
