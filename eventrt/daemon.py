@@ -33,11 +33,8 @@ from eventrt.frontdoors.reports import Reports
 from eventrt.frontdoors.server import HttpServer
 from eventrt.http import Handler, Request, Response
 from eventrt.invoker.invoker import Invoker
-from eventrt.invoker.invoker import Invoker
 from eventrt.invoker.packages import Packages
 from eventrt.invoker.runtimes.interpreters import Interpreters
-from eventrt.invoker.runtimes.interpreters import Interpreters
-from eventrt.invoker.runtimes.python import PythonRuntime
 from eventrt.invoker.transitions import Transitions
 from eventrt.pollers.reports import BatchReport
 from eventrt.pollers.supervisor import Supervisor
@@ -155,23 +152,36 @@ class Daemon:
             group.cancel_scope.cancel()
         sdnotify.notify("STOPPING=1")
 
-    def _invoker(self, sock: socket.socket, logs: FunctionLogs) -> Invoker:
+    def _invoker(self, sock: socket.socket) -> Invoker:
         """Return the invoker; its handlers call back to the bound port."""
-        runtime, limits = self.settings.runtime, self.settings.lambda_
-        host, port = sock.getsockname()[:2]
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - a name, not a bind
+        settings, limits = self.settings.runtime, self.settings.lambda_
+        interpreters = Interpreters(settings.interpreters, strict=settings.strict)
         return Invoker(
             self.store,
             self.directory,
-            interpreters=Interpreters(runtime.interpreters, strict=runtime.strict),
-            endpoint=f"http://{f'[{host}]' if ':' in host else host}:{port}",
-            logs=logs,
-            packages=runtime.packages,
+            interpreters=interpreters,
+            endpoint=url_of(sock, from_here=True),
             account_concurrency=limits.account_concurrency,
             max_environments=limits.max_environments,
-            idle_timeout_s=runtime.idle_timeout_s,
-            stop_grace_s=runtime.stop_grace_s,
+            idle_timeout_s=settings.idle_timeout_s,
+            stop_grace_s=settings.stop_grace_s,
+            log_bytes=self.settings.log.function_bytes,
+            credentials=self._handler_credentials if self.settings.auth.mode == "sigv4" else None,
+            runtime=PythonRuntime(
+                self.directory,
+                interpreters=interpreters,
+                packages=settings.packages,
+                isolation=settings.isolation,
+            ),
         )
+
+    def _handler_credentials(self, account_id: str, region: str, role: str) -> tuple[str, str, str]:
+        """Return what a handler signs its own calls with: temporary credentials of its role."""
+        session = role.replace(":role/", ":assumed-role/").replace(":iam:", ":sts:") + "/function"
+        issued = self.credentials.issue(
+            account_id, {"arn": session, "user_id": f"{account_id}:function"}, HANDLER_CREDENTIALS_S
+        )
+        return issued["AccessKeyId"], issued["SecretAccessKey"], issued["SessionToken"]
 
     async def _peek(self, queue: Any, *, limit: int) -> list[Any]:
         return []
