@@ -234,7 +234,7 @@ class _Parser:
         if wants_path and not isinstance(first, Attribute):
             raise self._wrong_type(name, first)
         if second is None:
-            assert isinstance(first, Attribute)  # noqa: S101 - the functions of one operand were checked above
+            assert isinstance(first, Attribute)
             return Function(name, first.path, None)
         if name == "attribute_type":
             if not isinstance(second, Literal) or "S" not in second.value:

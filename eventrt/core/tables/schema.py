@@ -103,7 +103,8 @@ def key_of(schema: KeySchema, item: Item) -> Key:
     encoded = _encoded(partition)
     if len(encoded) > MAXIMUM_PARTITION_KEY_BYTES:
         raise TableError(
-            "One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit of2048 bytes"
+            "One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit "
+            "of2048 bytes"
         )
     hashed = hashlib.md5(encoded, usedforsecurity=False).digest()[:HASH_BYTES] + encoded
     if schema.sort is None:
@@ -111,8 +112,8 @@ def key_of(schema: KeySchema, item: Item) -> Key:
     sort = _encoded(_checked_key(schema.sort, schema.sort_type, item))
     if len(sort) > MAXIMUM_SORT_KEY_BYTES:
         raise TableError(
-            "One or more parameter values were invalid: Aggregated size of all range keys has exceeded the size limit of"
-            " 1024 bytes"
+            "One or more parameter values were invalid: Aggregated size of all range keys has exceeded the size limit"
+            " of 1024 bytes"
         )
     return Key(hashed, sort)
 
@@ -141,8 +142,8 @@ def _checked_key(name: str, expected: str, item: Item) -> Value:
     if expected in ("S", "B") and not value[expected]:
         kind = "string" if expected == "S" else "binary"
         raise TableError(
-            f"One or more parameter values are not valid. The AttributeValue for a key attribute cannot contain an empty"
-            f" {kind} value. Key: {name}"
+            "One or more parameter values are not valid. "
+            f"The AttributeValue for a key attribute cannot contain an empty {kind} value. Key: {name}"
         )
     return value
 
