@@ -35,6 +35,7 @@ from eventrt.http import Handler, Request, Response
 from eventrt.invoker.invoker import Invoker
 from eventrt.invoker.packages import Packages
 from eventrt.invoker.runtimes.interpreters import Interpreters
+from eventrt.invoker.runtimes.python import PythonRuntime
 from eventrt.invoker.transitions import Transitions
 from eventrt.pollers.reports import BatchReport
 from eventrt.pollers.supervisor import Supervisor
