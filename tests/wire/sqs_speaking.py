@@ -15,7 +15,7 @@ import pytest
 from botocore.exceptions import ClientError
 
 _NUMBERS = itertools.count(1)
-NAMESPACE = "{http://queue.amazonaws.com/doc/2012-11-05/}"
+NO_QUEUE = "AWS.SimpleQueueService.NonExistentQueue"
 
 
 def fresh(name: str = "q", *, fifo: bool = False) -> str:
