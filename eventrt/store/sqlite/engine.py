@@ -6,19 +6,23 @@ kill. With `durability="power"` a thread then syncs the write-ahead log, and ans
 arrive meanwhile gather in the next transaction. So the loop never waits for the disk and the connection is never
 used by two threads at once (docs/decisions/0001-units-on-the-loop.md).
 
-The checkpoint, the one long call, runs in the same thread while units wait at the door.
+The checkpoint, the one long call, runs in the same thread while units wait at the door. It is due when the log has
+grown by CHECKPOINT_BYTES, also under a load that never pauses; and after a sync that failed, since a log with a hole
+in it is not read beyond the hole: what was committed must reach the database itself before anything more is promised.
 """
 
 import asyncio
 import contextlib
 import fcntl
+import functools
 import os
 import re
 import sqlite3
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
-from typing import Any, Generic, Literal, TypeVar
+from typing import Generic, Literal, TypeVar
 
 import structlog
 
@@ -34,6 +38,10 @@ CHECKPOINT_BYTES = 16 * 1024 * 1024
 """The log is folded back into the database once it has grown by so much."""
 
 _FULL_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
+_DAMAGE_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_CHECKED_BYTES = 16 * 1024 * 1024
+"""A database up to this size is checked whole at start (some 20 ms); a larger one as its pages are read."""
+
 _LOG = structlog.get_logger("eventrt.store")
 
 
@@ -98,13 +106,15 @@ class Engine(Generic[TxT]):
         self._unsynced: list[asyncio.Future[None]] = []
         self._commit_scheduled = False
         self._occupied: asyncio.Event | None = None
-        self._syncing = False
+        """Set while a checkpoint has the connection: units wait at the door."""
         self._watches: dict[Topic, list[BellWatch]] = {}
         self._lock_fd = -1
         self._wal_fd = -1
         self._bytes_at_checkpoint = 0
         self._closed = False
-        self._tasks: set[asyncio.Future[Any]] = set()
+        self._must_checkpoint = False
+        self._task: asyncio.Future[None] | None = None
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="eventrt-disk")
 
     # -- opening and closing
 
@@ -135,17 +145,50 @@ class Engine(Generic[TxT]):
                 exit_code=75,
             ) from error
         try:
+            self._examine()
             self._connect()
+        except sqlite3.DatabaseError as error:
+            os.close(self._lock_fd)
+            if _code(error) not in _DAMAGE_CODES and isinstance(error, sqlite3.OperationalError):
+                raise StartupError(f"cannot use the database {self.path}: {error}", exit_code=73) from error
+            raise StoreCorrupt(
+                f"the database {self.path} is damaged ({error}). Nothing was changed. Restore a copy of the data "
+                "directory, or move it away to start empty"
+            ) from error
         except BaseException:
             os.close(self._lock_fd)
             raise
 
-    def _connect(self) -> None:
-        existed = self.path.exists()
+    def _examine(self) -> None:
+        """Look at a database that is there without touching it: is it whole, and not of a newer program?
+
+        A connection that may not write does not fold the log into the database when it closes either.
+        """
+        if not self.path.exists():
+            return
+        connection = sqlite3.connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
         try:
-            self.connection = sqlite3.connect(
-                self.path, isolation_level=None, cached_statements=512, check_same_thread=False
+            # Also the check of a small file reads the schema; a larger one is checked as its pages are read.
+            present = connection.execute("PRAGMA user_version").fetchone()[0]
+            connection.execute("SELECT count(*) FROM sqlite_master").fetchone()
+            if self.path.stat().st_size <= _CHECKED_BYTES:
+                problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+                if problem != "ok":
+                    raise sqlite3.DatabaseError(problem)
+        finally:
+            connection.close()
+        newest = _schema_steps()[-1][0]
+        if present > newest:
+            raise StoreCorrupt(
+                f"the database {self.path} has schema {present}, this program knows up to {newest}. "
+                "Start a newer eventrt, or choose another --data-dir"
             )
+
+    def _connect(self) -> None:
+        self.connection = sqlite3.connect(
+            self.path, isolation_level=None, cached_statements=512, check_same_thread=False
+        )
+        try:
             self.path.chmod(0o600)
             run = self.connection.execute
             run("PRAGMA busy_timeout = 50")
@@ -155,38 +198,16 @@ class Engine(Generic[TxT]):
             run("PRAGMA cache_size = -32768")
             run("PRAGMA temp_store = MEMORY")
             run("PRAGMA foreign_keys = OFF")
-            if existed:
-                problem = run("PRAGMA quick_check(1)").fetchone()[0] if self._is_small() else "ok"
-                if problem != "ok":
-                    raise sqlite3.DatabaseError(problem)
             self._migrate()
             self._sync_directory()
-        except sqlite3.DatabaseError as error:
-            if isinstance(error, sqlite3.OperationalError) and _is_full(error):
-                raise StartupError(f"cannot write {self.path}: {error}", exit_code=73) from error
-            raise StoreCorrupt(
-                f"the database {self.path} is damaged ({error}). Nothing was changed. Restore a copy of the data "
-                "directory, or move it away to start empty"
-            ) from error
-
-    def _is_small(self) -> bool:
-        """Is a whole check affordable at start? Larger files are checked as their pages are read."""
-        return self.path.stat().st_size < 64 * 1024 * 1024
+        except BaseException:
+            self.connection.close()
+            raise
 
     def _migrate(self) -> None:
         """Bring the schema to the newest number, each step in a transaction of its own."""
-        steps: list[tuple[int, str]] = []
-        for entry in sorted(resources.files("eventrt.store.sqlite").joinpath("schema").iterdir(), key=str):
-            if match := re.fullmatch(r"(\d{4})_\w+\.sql", entry.name):
-                steps.append((int(match[1]), entry.read_text("utf-8")))
-        newest = steps[-1][0] if steps else 0
         present = self.connection.execute("PRAGMA user_version").fetchone()[0]
-        if present > newest:
-            raise StoreCorrupt(
-                f"the database {self.path} has schema {present}, this program knows up to {newest}. "
-                "Start a newer eventrt, or choose another --data-dir"
-            )
-        for number, script in steps:
+        for number, script in _schema_steps():
             if number > present:
                 try:
                     self.connection.executescript(f"BEGIN;\n{script}\nPRAGMA user_version = {number};\nCOMMIT;")
@@ -207,14 +228,15 @@ class Engine(Generic[TxT]):
 
     async def close(self) -> None:
         """Commit what is open, fold the log into the database, and let go of the directory."""
-        await self._entrance()
-        self._commit()
-        while self._tasks:
-            await asyncio.wait(self._tasks)
+        while self._task is not None or self.connection.in_transaction:
+            self._commit()
+            if self._task is not None:
+                await asyncio.wait([self._task])
         self._closed = True
         with contextlib.suppress(sqlite3.OperationalError):  # a full disk: the log stays, and is as good
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.connection.close()
+        self._thread.shutdown()
         os.close(self._wal_fd)
         os.close(self._lock_fd)
 
@@ -235,6 +257,8 @@ class Engine(Generic[TxT]):
         """Run a query on the writing connection, between units."""
         if self._occupied is not None:
             await self._entrance()
+        if self._closed:
+            raise StoreClosed("the store is closed; the daemon is stopping")
         self.tx.now = self.clock.now()
         return query(self.tx)
 
@@ -256,13 +280,15 @@ class Engine(Generic[TxT]):
             connection.execute("RELEASE unit")
         except BaseException as error:
             self._undo(error)
-            if isinstance(error, sqlite3.OperationalError) and _is_full(error):
-                raise StoreFull(f"the disk has no room for it: {error}") from error
+            if isinstance(error, sqlite3.DatabaseError) and (reason := _reason(error)) is not None:
+                raise reason from error
             raise
+        finally:
+            # Also after a unit that was rolled back: it may have opened the transaction.
+            if not self._commit_scheduled:
+                self._commit_scheduled = True
+                asyncio.get_running_loop().call_soon(self._commit)
         self._group.append(unit)
-        if not self._commit_scheduled:
-            self._commit_scheduled = True
-            asyncio.get_running_loop().call_soon(self._commit)
         return value
 
     def _undo(self, error: BaseException) -> None:
@@ -297,27 +323,29 @@ class Engine(Generic[TxT]):
     # -- committing
 
     def _commit(self) -> None:
-        """Close the transaction; in "power" mode only while no sync is under way, so that groups gather."""
+        """Close the transaction; not while the thread is at work, so that groups gather meanwhile."""
         self._commit_scheduled = False
-        if self._syncing or self._occupied is not None or not self.connection.in_transaction:
+        if self._task is not None or self._closed or not self.connection.in_transaction:
             return
         try:
             for flush in self.before_commit:
                 flush()
             self.connection.execute("COMMIT")
-        except sqlite3.Error as error:
+        except Exception as error:
+            # Whatever it is, those who wait get to know it: nothing of this group was kept.
             self._lose_group(error)
             return
         group, self._group = self._group, []
-        if self.durability == "power" and self._waiting:
-            self._unsynced, self._waiting = self._waiting, []
-            self._start(self._sync)
-        else:
-            _resolve(self._waiting)
-            self._waiting = []
+        waiting, self._waiting = self._waiting, []
+        if self.durability == "process" and not self._must_checkpoint:
+            _resolve(waiting)
+            waiting = []
+        if self._must_checkpoint or self._log_bytes() > CHECKPOINT_BYTES:
+            self._occupied = asyncio.Event()
+            self._start(waiting, self._checkpoint)
+        elif waiting:
+            self._start(waiting, self._sync)
         self._tell(group)
-        if not self._syncing and self._log_bytes() > CHECKPOINT_BYTES:
-            self._start(self._checkpoint)
 
     def _tell(self, group: list[Unit]) -> None:
         topics: dict[Topic, None] = {}
@@ -337,45 +365,48 @@ class Engine(Generic[TxT]):
         _LOG.error("store.group_lost", units=len(waiting), error=str(error))
         for forget in self.after_rollback:
             forget()
-        for future in waiting:
-            if not future.done():
-                future.set_exception(StoreFull(f"the disk has no room for it: {error}"))
+        _reject(waiting, (_reason(error) if isinstance(error, sqlite3.Error) else None) or error)
 
-    def _start(self, blocking: Callable[[], None]) -> None:
-        """Run a blocking call beside the loop: a sync of the log, or a checkpoint (which occupies the store)."""
-        loop = asyncio.get_running_loop()
-        if blocking == self._checkpoint:
-            self._occupied = asyncio.Event()
-        else:
-            self._syncing = True
-        task = loop.run_in_executor(None, blocking)
-        self._tasks.add(task)
-        task.add_done_callback(self._finished)
+    def _start(self, waiting: list[asyncio.Future[None]], blocking: Callable[[], None]) -> None:
+        """Run a blocking call beside the loop; those who wait get their answer when it is done."""
+        self._unsynced = waiting
+        self._task = asyncio.get_running_loop().run_in_executor(self._thread, blocking)
+        self._task.add_done_callback(self._finished)
 
     def _sync(self) -> None:
         os.fdatasync(self._wal_fd)
 
     def _checkpoint(self) -> None:
-        self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        """Sync the log and fold it into the database."""
+        os.fdatasync(self._wal_fd)
+        try:
+            busy = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+        except sqlite3.OperationalError as error:
+            if self._must_checkpoint:
+                raise
+            # The log is whole and on disk, so nobody's answer changes; it is tried again once it has grown.
+            _LOG.warning("store.checkpoint_failed", error=str(error))
+            return
+        if busy and self._must_checkpoint:
+            raise OSError("a reader kept the log from being folded in")
 
-    def _finished(self, task: "asyncio.Future[Any]") -> None:
-        self._tasks.discard(task)
+    def _finished(self, task: "asyncio.Future[None]") -> None:
+        self._task = None
         error = task.exception()
-        if error is not None:
-            _LOG.error("store.disk_failed", error=str(error))
-        if self._occupied is not None:
-            self._bytes_at_checkpoint = self._wal_size()
-            occupied, self._occupied = self._occupied, None
-            occupied.set()
+        unsynced, self._unsynced = self._unsynced, []
+        was_checkpoint, self._occupied = self._occupied, None
+        if error is None:
+            _resolve(unsynced)
         else:
-            self._syncing = False
-            unsynced, self._unsynced = self._unsynced, []
-            if error is None:
-                _resolve(unsynced)
-            else:
-                for future in unsynced:
-                    if not future.done():
-                        future.set_exception(StoreFull(f"the disk did not take it: {error}"))
+            _LOG.error("store.disk_failed", error=str(error))
+            _reject(unsynced, StoreFull(f"the disk did not take it: {error}"))
+        if was_checkpoint is None:
+            self._must_checkpoint = error is not None
+        else:
+            # One that failed is tried again when the log has grown further, or at once when it must be.
+            self._bytes_at_checkpoint = self._wal_size()
+            self._must_checkpoint = self._must_checkpoint and error is not None
+            was_checkpoint.set()
         self._commit()
 
     def _wal_size(self) -> int:
@@ -406,5 +437,30 @@ def _resolve(futures: list[asyncio.Future[None]]) -> None:
             future.set_result(None)
 
 
-def _is_full(error: sqlite3.OperationalError) -> bool:
-    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _FULL_CODES
+def _reject(futures: list[asyncio.Future[None]], error: BaseException) -> None:
+    for future in futures:
+        if not future.done():
+            future.set_exception(error)
+
+
+def _code(error: sqlite3.Error) -> int:
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF
+
+
+def _reason(error: sqlite3.Error) -> StoreFull | StoreCorrupt | None:
+    """Return what an error of SQLite means to a caller; None when it is a defect of ours."""
+    if _code(error) in _FULL_CODES:
+        return StoreFull(f"the disk has no room for it: {error}")
+    if _code(error) in _DAMAGE_CODES:
+        return StoreCorrupt(f"the database is damaged: {error}")
+    return None
+
+
+@functools.cache
+def _schema_steps() -> list[tuple[int, str]]:
+    """Return the numbered scripts of the schema, in order."""
+    return [
+        (int(match[1]), entry.read_text("utf-8"))
+        for entry in sorted(resources.files("eventrt.store.sqlite").joinpath("schema").iterdir(), key=str)
+        if (match := re.fullmatch(r"(\d{4})_\w+\.sql", entry.name))
+    ]

@@ -9,7 +9,7 @@ The queue's delay counts from the send and applies to what lies there already wh
 """
 
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, cast
 
 import orjson
 
@@ -94,8 +94,7 @@ class FifoQueues:
         messages: list[tuple[Any, ...]] = []
         heads: dict[str, int] = {}
         for draft, message_id in zip(drafts, new_message_ids(len(drafts)), strict=True):
-            group_id = draft.group_id
-            assert group_id is not None, "a FIFO queue's messages have groups; the door sees to it"
+            group_id = cast(str, draft.group_id)  # the door sees to it
             first = self._first_of(queue, draft, now)
             if first is not None:
                 results.append(SentMessage(first[0], sequence_number(first[1]), duplicate=True))

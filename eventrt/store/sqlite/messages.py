@@ -47,7 +47,7 @@ class SqliteMessages:
         self._standard = StandardQueues(engine, shelves, row_ids)
         self._fifo = FifoQueues(engine, shelves, row_ids)
         self._sweeping = Sweeping(engine, shelves, queues, self._fifo)
-        self._moves = Moves(engine, shelves, queues, row_ids, self._standard, self._fifo)
+        self._moves = Moves(engine, shelves, queues, row_ids, self._standard, self._fifo, self._sweeping)
 
     # -- the life of a message
 

@@ -18,6 +18,7 @@ from eventrt.store.sqlite.queues import SqliteQueues
 from eventrt.store.sqlite.rowids import RowIds
 from eventrt.store.sqlite.shelves import Shelf, Shelves
 from eventrt.store.sqlite.standard import StandardQueues
+from eventrt.store.sqlite.sweeping import Sweeping
 
 _COLUMNS = "id, handle, source_arn, destination_arn, max_per_second, status, started_at, moved, to_move, failure_reason"
 
@@ -33,6 +34,7 @@ class Moves:
         row_ids: RowIds,
         standard: StandardQueues,
         fifo: FifoQueues,
+        sweeping: Sweeping,
     ) -> None:
         self._engine = engine
         self._execute = engine.connection.execute
@@ -42,6 +44,7 @@ class Moves:
         self._row_ids = row_ids
         self._standard = standard
         self._fifo = fifo
+        self._sweeping = sweeping
 
     def start(
         self, source: Queue, destination_arn: str | None, max_per_second: int | None, to_move: int
@@ -103,6 +106,10 @@ class Moves:
         source = self._queues.by_arn(task.source_arn)
         if source is None:
             return self.end(task, "FAILED", "AWS.SimpleQueueService.NonExistentQueue")
+        shelf = self._shelves.of(source.id)
+        now = self._engine.tx.now
+        if shelf.next_expiry <= now and self._sweeping.expire(shelf, source, limit, now):
+            return task  # what has expired goes first; the next slice moves
         rows = self._first_visible(source, limit)
         if not rows:
             return self.end(task, "COMPLETED")
@@ -130,12 +137,11 @@ class Moves:
         now = self._engine.tx.now
         if shelf.next_due <= now:
             (self._fifo if source.is_fifo else self._standard).promote(shelf, now)
-        oldest = now - source.retention_s
         if not source.is_fifo:
             return self._execute(
                 "SELECT r.id, r.rank, m.group_id, m.dead_letter_source FROM ready AS r CROSS JOIN message AS m"
-                " ON m.id = r.id WHERE r.shelf_id = ? AND m.sent_at > ? ORDER BY r.rank, r.id LIMIT ?",
-                (shelf.id, oldest, limit),
+                " ON m.id = r.id WHERE r.shelf_id = ? ORDER BY r.rank, r.id LIMIT ?",
+                (shelf.id, limit),
             ).fetchall()
         found: list[tuple[Any, ...]] = []
         groups = self._execute(
@@ -147,8 +153,8 @@ class Moves:
             if len(found) < limit:
                 found += self._execute(
                     "SELECT id, rank, group_id, dead_letter_source FROM message WHERE fifo = 1 AND shelf_id = ?"
-                    " AND group_id = ? AND sent_at > ? ORDER BY id LIMIT ?",
-                    (shelf.id, group_id, oldest, limit - len(found)),
+                    " AND group_id = ? ORDER BY id LIMIT ?",
+                    (shelf.id, group_id, limit - len(found)),
                 ).fetchall()
         return found
 

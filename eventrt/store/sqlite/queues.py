@@ -39,7 +39,7 @@ class SqliteQueues:
         now = self._engine.tx.now
         fields = acting_fields(attributes)
         queue = Queue(0, account_id, region, name, now, now, dict(attributes), dict(tags), **fields)
-        row_id = self._execute(
+        cursor = self._execute(
             "INSERT INTO queue (account_id, region, name, created_at, modified_at, attributes, tags, retention_s,"
             " dead_letter_target) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
             (
@@ -53,9 +53,8 @@ class SqliteQueues:
                 queue.retention_s,
                 _target(queue),
             ),
-        ).lastrowid
-        assert row_id is not None
-        queue = replace(queue, id=row_id)
+        )
+        queue = replace(queue, id=cursor.lastrowid)
         self._shelves.replace(queue.id)
         self._execute(
             "DELETE FROM deleted_queue WHERE account_id = ? AND region = ? AND name = ?",
@@ -187,6 +186,6 @@ def _target(queue: Queue) -> str | None:
 
 
 def _decode(row: tuple[Any, ...]) -> Queue:
-    *columns, attributes_json, tags_json = row
-    attributes = orjson.loads(attributes_json)
-    return Queue(*columns, attributes, orjson.loads(tags_json), **acting_fields(attributes))
+    attributes = orjson.loads(row[6])
+    tags = orjson.loads(row[7])
+    return Queue(row[0], row[1], row[2], row[3], row[4], row[5], attributes, tags, **acting_fields(attributes))

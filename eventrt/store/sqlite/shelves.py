@@ -122,8 +122,10 @@ class Shelves:
 
     def find_next_due(self, shelf: Shelf) -> None:
         """Find out when the next lease or delay ends."""
-        due_at = self._execute("SELECT min(due_at) FROM waiting WHERE shelf_id = ?", (shelf.id,)).fetchone()[0]
-        shelf.next_due = INFINITY if due_at is None else due_at
+        row = self._execute(
+            "SELECT due_at FROM waiting WHERE shelf_id = ? AND due_at > -1 ORDER BY due_at LIMIT 1", (shelf.id,)
+        ).fetchone()
+        shelf.next_due = INFINITY if row is None else row[0]
         self._engine.on_undo(partial(setattr, shelf, "next_due", -INFINITY))
 
     def tell(self, shelf: Shelf, not_before: float = INFINITY) -> float | None:

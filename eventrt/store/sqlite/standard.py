@@ -53,8 +53,8 @@ _SELECT_READY = (
     " m.deduplication_id, m.dead_letter_source, m.extras, m.body_md5, m.body"
     " FROM ready AS r CROSS JOIN message AS m ON m.id = r.id WHERE r.shelf_id = ? ORDER BY r.rank, r.id LIMIT ?"
 )
-_PASS_READY = "DELETE FROM ready WHERE shelf_id = ? AND (rank, id) <= (?, ?)"
-_PASS_ALL_READY = "DELETE FROM ready WHERE shelf_id = ?"
+_TAKE_READY = "DELETE FROM ready WHERE shelf_id = ? AND (rank, id) <= (?, ?)"
+_TAKE_ALL_READY = "DELETE FROM ready WHERE shelf_id = ?"
 _SELECT_DUE = (
     "SELECT w.id, w.due_at, w.kind, w.rank, w.receive_count, w.first_received_at, m.group_id FROM waiting AS w"
     " CROSS JOIN message AS m ON m.id = w.id WHERE w.shelf_id = ? AND w.due_at <= ? ORDER BY w.due_at LIMIT ?"
@@ -144,9 +144,9 @@ class StandardQueues:
             asked = limit - len(given)
             rows = self._execute(_SELECT_READY, (shelf.id, asked)).fetchall()
             if len(rows) < asked:
-                self._execute(_PASS_ALL_READY, (shelf.id,))
+                self._execute(_TAKE_ALL_READY, (shelf.id,))
             else:
-                self._execute(_PASS_READY, (shelf.id, rows[-1][0], rows[-1][1]))
+                self._execute(_TAKE_READY, (shelf.id, rows[-1][0], rows[-1][1]))
             if not rows:
                 break
             if rows[-1][0] > shelf.served_rank:
@@ -286,8 +286,8 @@ class StandardQueues:
         sql = self._delete_waiting.get(count)
         if sql is None:
             marks = ",".join("?" * count)
-            sql = self._delete_waiting[count] = f"DELETE FROM waiting WHERE id IN ({marks}) AND shelf_id = ?"
-            self._delete_message[count] = f"DELETE FROM message WHERE id IN ({marks}) AND shelf_id = ?"
+            sql = self._delete_waiting[count] = f"DELETE FROM waiting WHERE id IN ({marks}) AND +shelf_id = ?"
+            self._delete_message[count] = f"DELETE FROM message WHERE id IN ({marks}) AND +shelf_id = ?"
         parameters = (*row_ids, shelf.id)
         leased = self._execute(sql, parameters).rowcount
         removed = self._execute(self._delete_message[count], parameters).rowcount

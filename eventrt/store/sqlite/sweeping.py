@@ -5,7 +5,7 @@ sees: expired messages are removed by the receive that meets them, and an abando
 """
 
 from functools import partial
-from typing import Any
+from typing import Any, cast
 
 from eventrt.core.messages import Queue
 from eventrt.store.messages import Swept
@@ -20,6 +20,14 @@ DELETED_QUEUE_WINDOW_S = 60.0
 
 _GATHER_S = 60.0
 """Windows end all the time; they are swept together, at most this often."""
+_DELETE_GROUPS = (
+    "DELETE FROM {table} WHERE shelf_id = ?1 AND group_id < coalesce((SELECT group_id FROM {table}"
+    " WHERE shelf_id = ?1 ORDER BY group_id LIMIT 1 OFFSET ?2), char(1114111))"
+)
+_DELETE_READY = (
+    "DELETE FROM ready WHERE (shelf_id, rank, id) IN"
+    " (SELECT shelf_id, rank, id FROM ready WHERE shelf_id = ? LIMIT ?)"
+)
 
 
 class Sweeping:
@@ -58,16 +66,12 @@ class Sweeping:
             if expires_at is None:
                 continue
             if expires_at <= now and removed < limit:
-                queue = self._queues.by_id(queue_id)
-                assert queue is not None
+                queue = cast(Queue, self._queues.by_id(queue_id))  # the query has just found it
                 shelf = self._shelves.of(queue_id)
                 removed += self.expire(shelf, queue, limit - removed, now)
                 expires_at = shelf.next_expiry
             next_at = min(next_at, expires_at)
-        if removed < limit:
-            next_at = min(next_at, self._sweep_windows(limit - removed, now))
-        else:
-            next_at = now
+        next_at = min(next_at, self._sweep_windows(limit - removed, now)) if removed < limit else now
         self._engine.on_undo(self._forget)
         self._next_at = next_at
         return Swept(removed, None if next_at == INFINITY else next_at)
@@ -107,12 +111,9 @@ class Sweeping:
         for sql in (
             "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE shelf_id = ? LIMIT ?)",
             "DELETE FROM waiting WHERE id IN (SELECT id FROM waiting WHERE shelf_id = ? LIMIT ?)",
-            "DELETE FROM ready WHERE (shelf_id, rank, id) IN"
-            " (SELECT shelf_id, rank, id FROM ready WHERE shelf_id = ? LIMIT ?)",
-            "DELETE FROM tenant WHERE (shelf_id, group_id) IN"
-            " (SELECT shelf_id, group_id FROM tenant WHERE shelf_id = ? LIMIT ?)",
-            "DELETE FROM lane WHERE (shelf_id, group_id) IN"
-            " (SELECT shelf_id, group_id FROM lane WHERE shelf_id = ? LIMIT ?)",
+            _DELETE_READY,
+            _DELETE_GROUPS.format(table="tenant"),
+            _DELETE_GROUPS.format(table="lane"),
         ):
             if removed < limit:
                 removed += self._execute(sql, (shelf_id, limit - removed)).rowcount

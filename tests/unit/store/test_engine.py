@@ -1,0 +1,345 @@
+"""The engine: group commit, units that fail alone, full disks, damaged files, bells."""
+
+import asyncio
+import os
+import sqlite3
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from eventrt.clock import SystemClock
+from eventrt.errors import StartupError, StoreClosed, StoreCorrupt, StoreFull
+from eventrt.store.sqlite import engine as engine_module
+from eventrt.store.sqlite.engine import Durability, Engine, StampedTx
+
+
+def make(directory: Path, durability: Durability = "process") -> Engine[Any]:
+    engine: Engine[Any] = Engine(directory, clock=SystemClock(), durability=durability)
+    engine.open()
+    engine.tx = StampedTx()
+    engine.connection.execute("CREATE TABLE IF NOT EXISTS thing (name TEXT PRIMARY KEY, body TEXT)")
+    return engine
+
+
+@asynccontextmanager
+async def opened(directory: Path, durability: Durability = "process") -> AsyncIterator[Engine[Any]]:
+    engine = make(directory, durability)
+    try:
+        yield engine
+    finally:
+        await engine.close()
+
+
+def put(engine: Engine[Any], name: str, body: str = "") -> Callable[[Any], str]:
+    def unit(tx: Any) -> str:
+        engine.connection.execute("INSERT INTO thing VALUES (?, ?)", (name, body))
+        return name
+
+    return unit
+
+
+def names(engine: Engine[Any]) -> list[str]:
+    return [row[0] for row in engine.connection.execute("SELECT name FROM thing ORDER BY name")]
+
+
+def names_on_disk(path: Path) -> list[str]:
+    """What another process would find after a kill now."""
+    connection = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
+    try:
+        return [row[0] for row in connection.execute("SELECT name FROM thing ORDER BY name")]
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+async def test_units_asked_for_together_are_committed_together(tmp_path: Path, durability: Durability) -> None:
+    async with opened(tmp_path, durability) as engine:
+        commits = []
+        engine.before_commit.append(lambda: commits.append(1))
+        answers = await asyncio.gather(*(engine.write(put(engine, f"n{i}")) for i in range(50)))
+        assert answers == [f"n{i}" for i in range(50)]
+        assert len(commits) == 1
+        assert len(names_on_disk(engine.path)) == 50
+
+
+async def test_a_unit_that_fails_is_rolled_back_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as engine:
+        undone = []
+
+        def fails(tx: Any) -> None:
+            put(engine, "b")(tx)
+            engine.announce("bell")
+            engine.after_commit(lambda: undone.append("told"))
+            engine.on_undo(lambda: undone.append("undo"))
+            raise ValueError("no")
+
+        with engine.watch("bell") as bell:
+            answers = await asyncio.gather(
+                engine.write(put(engine, "a")),
+                engine.write(fails),
+                engine.write(put(engine, "c")),
+                return_exceptions=True,
+            )
+            assert answers[0] == "a"
+            assert isinstance(answers[1], ValueError)
+            assert answers[2] == "c"
+            with pytest.raises(TimeoutError):
+                await asyncio.wait_for(bell.wait(), 0.01)
+        assert names_on_disk(engine.path) == ["a", "c"]
+        assert undone == ["undo"]
+
+
+async def test_a_failed_unit_leaves_no_transaction_open(tmp_path: Path) -> None:
+    async with opened(tmp_path) as engine:
+        with pytest.raises(ZeroDivisionError):
+            await engine.write(lambda tx: 1 / 0)
+        await asyncio.sleep(0)
+        assert not engine.connection.in_transaction
+
+
+async def test_an_answer_in_power_mode_waits_for_the_sync(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    order: list[str] = []
+    sync = os.fdatasync
+
+    def watched_sync(fd: int) -> None:
+        sync(fd)
+        order.append("synced")
+
+    monkeypatch.setattr(os, "fdatasync", watched_sync)
+    async with opened(tmp_path, "power") as engine:
+        await engine.write(put(engine, "a"))
+        order.append("answered")
+        assert order == ["synced", "answered"]
+
+
+async def test_a_relaxed_unit_answers_before_the_commit_and_is_in_the_next_one(tmp_path: Path) -> None:
+    async with opened(tmp_path, "power") as engine:
+        await engine.write(put(engine, "lease"), durable=False)
+        assert names_on_disk(engine.path) == []
+        await engine.write(put(engine, "settle"))
+        assert names_on_disk(engine.path) == ["lease", "settle"]
+
+
+async def test_units_gather_while_a_sync_is_under_way(tmp_path: Path) -> None:
+    async with opened(tmp_path, "power") as engine:
+        commits = []
+        engine.before_commit.append(lambda: commits.append(1))
+        first = asyncio.ensure_future(engine.write(put(engine, "a")))
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)  # the first group is committed and being synced
+        rest = [asyncio.ensure_future(engine.write(put(engine, f"b{i}"))) for i in range(20)]
+        await asyncio.gather(first, *rest)
+        assert len(commits) <= 3
+
+
+async def test_a_full_disk_refuses_a_unit_and_takes_the_next_once_there_is_room(tmp_path: Path) -> None:
+    async with opened(tmp_path) as engine:
+        await engine.write(put(engine, "before"))
+        pages = engine.connection.execute("PRAGMA page_count").fetchone()[0]
+        engine.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+        with pytest.raises(StoreFull):
+            await engine.write(put(engine, "large", "x" * 100_000))
+        assert await engine.write(put(engine, "small")) == "small"
+        engine.connection.execute("PRAGMA max_page_count = 1000000")
+        await engine.write(put(engine, "large", "x" * 100_000))
+        assert names_on_disk(engine.path) == ["before", "large", "small"]
+
+
+async def test_a_group_lost_at_its_commit_fails_everyone_in_it_and_memory_forgets(tmp_path: Path) -> None:
+    async with opened(tmp_path) as engine:
+        forgotten, told = [], []
+        engine.after_rollback.append(lambda: forgotten.append(1))
+        pages = engine.connection.execute("PRAGMA page_count").fetchone()[0]
+
+        def tally() -> None:
+            engine.connection.execute("INSERT INTO thing VALUES ('tally', ?)", ("x" * 100_000,))
+
+        engine.before_commit.append(tally)
+        engine.connection.execute(f"PRAGMA max_page_count = {pages + 2}")
+
+        def unit(tx: Any) -> None:
+            put(engine, "a")(tx)
+            engine.after_commit(lambda: told.append(1))
+
+        answers = await asyncio.gather(engine.write(unit), engine.write(put(engine, "b")), return_exceptions=True)
+        assert [type(answer) for answer in answers] == [StoreFull, StoreFull]
+        assert forgotten == [1]
+        assert told == []
+        engine.connection.execute("PRAGMA max_page_count = 1000000")
+        engine.before_commit.remove(tally)
+        await engine.write(put(engine, "c"))
+        assert names_on_disk(engine.path) == ["c"]
+
+
+async def test_a_defect_in_a_tally_reaches_those_who_wait(tmp_path: Path) -> None:
+    async with opened(tmp_path) as engine:
+
+        def broken() -> None:
+            raise KeyError("tally")
+
+        engine.before_commit.append(broken)
+        with pytest.raises(KeyError):
+            await asyncio.wait_for(engine.write(put(engine, "a")), 5)
+        engine.before_commit.remove(broken)
+        await engine.write(put(engine, "b"))
+        assert names_on_disk(engine.path) == ["b"]
+
+
+async def test_a_failed_sync_is_reported_and_the_log_is_folded_in_before_anything_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fdatasync
+    broken = [True]
+
+    def sometimes(fd: int) -> None:
+        if broken[0]:
+            raise OSError(5, "Input/output error")
+        sync(fd)
+
+    monkeypatch.setattr(os, "fdatasync", sometimes)
+    async with opened(tmp_path, "power") as engine:
+        with pytest.raises(StoreFull):
+            await engine.write(put(engine, "a"))
+        with pytest.raises(StoreFull):
+            await engine.write(put(engine, "b"))
+        broken[0] = False
+        await engine.write(put(engine, "c"))
+        assert Path(f"{engine.path}-wal").stat().st_size == 0
+
+
+async def test_the_log_stays_small_under_a_load_that_never_pauses(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "CHECKPOINT_BYTES", 200_000)
+    async with opened(tmp_path, "power") as engine:
+        largest = 0
+
+        async def writer(number: int) -> None:
+            nonlocal largest
+            for i in range(60):
+                await engine.write(put(engine, f"{number}-{i}", "x" * 3000))
+                largest = max(largest, Path(f"{engine.path}-wal").stat().st_size)
+
+        await asyncio.gather(*(writer(n) for n in range(8)))
+        assert largest < 1_000_000
+        assert len(names(engine)) == 480
+
+
+async def test_units_wait_at_the_door_during_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "CHECKPOINT_BYTES", 1)
+    async with opened(tmp_path) as engine:
+        for i in range(20):
+            await engine.write(put(engine, str(i)))
+            assert await engine.read(lambda tx: len(names(engine))) == i + 1
+
+
+async def test_a_bell_rings_after_the_commit_and_several_rings_are_one(tmp_path: Path) -> None:
+    async with opened(tmp_path) as engine:
+
+        def ring(tx: Any) -> None:
+            engine.announce(("queue", 1))
+
+        with engine.watch(("queue", 1)) as bell, engine.watch(("queue", 2)) as other:
+            await asyncio.gather(engine.write(ring), engine.write(ring))
+            await asyncio.wait_for(bell.wait(), 5)
+            for silent in (bell, other):
+                with pytest.raises(TimeoutError):
+                    await asyncio.wait_for(silent.wait(), 0.01)
+            await engine.write(ring)  # between two waits: not lost
+            await asyncio.wait_for(bell.wait(), 5)
+
+
+async def test_a_second_daemon_is_locked_out(tmp_path: Path) -> None:
+    async with opened(tmp_path):
+        with pytest.raises(StartupError, match="in use by another") as caught:
+            make(tmp_path)
+        assert caught.value.exit_code == 75
+    async with opened(tmp_path):
+        pass
+
+
+async def test_a_newer_schema_is_refused_and_untouched(tmp_path: Path) -> None:
+    async with opened(tmp_path) as engine:
+        path = engine.path
+        await engine.write(put(engine, "a"))
+        engine.connection.execute("PRAGMA user_version = 9999")
+    before = path.read_bytes()
+    with pytest.raises(StoreCorrupt, match="schema 9999"):
+        make(tmp_path)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("damage", ["not a database at all" * 500, None])
+async def test_a_damaged_file_is_refused_and_untouched(tmp_path: Path, damage: str | None) -> None:
+    async with opened(tmp_path) as engine:
+        path = engine.path
+        for i in range(200):
+            await engine.write(put(engine, f"n{i}", "x" * 500))
+    if damage is not None:
+        path.write_text(damage)
+    else:
+        content = bytearray(path.read_bytes())
+        page = len(content) // 4096 // 2 * 4096
+        content[page : page + 4096] = os.urandom(4096)
+        path.write_bytes(content)
+    before = path.read_bytes()
+    with pytest.raises(StoreCorrupt, match="is damaged"):
+        make(tmp_path)
+    assert path.read_bytes() == before
+    assert {file.name for file in tmp_path.iterdir()} <= {"eventrt.db", "eventrt.db-wal", "eventrt.db-shm", "lock"}
+
+
+async def test_a_directory_that_cannot_be_made_is_one_clear_line(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StartupError, match="not writable") as caught:
+        make(tmp_path / "file" / "data")
+    assert caught.value.exit_code == 73
+
+
+async def test_what_was_answered_survives_a_kill(tmp_path: Path) -> None:
+    """The files are copied while the engine runs, as a kill would leave them."""
+    async with opened(tmp_path / "live") as engine:
+        for i in range(10):
+            await engine.write(put(engine, f"n{i}"))
+        copy = tmp_path / "copy"
+        copy.mkdir()
+        for file in (tmp_path / "live").iterdir():
+            if file.suffix != ".db-shm":
+                (copy / file.name).write_bytes(file.read_bytes())
+    async with opened(copy) as engine:
+        assert len(names(engine)) == 10
+
+
+async def test_a_closed_store_takes_nothing_more(tmp_path: Path) -> None:
+    engine = make(tmp_path)
+    pending = asyncio.ensure_future(engine.write(put(engine, "last")))
+    await asyncio.sleep(0)
+    await engine.close()
+    assert await pending == "last"
+    with pytest.raises(StoreClosed):
+        await engine.write(put(engine, "late"))
+    with pytest.raises(StoreClosed):
+        await engine.read(lambda tx: None)
+
+
+async def test_a_writer_that_is_cancelled_leaves_its_unit_whole(tmp_path: Path) -> None:
+    async with opened(tmp_path, "power") as engine:
+        task = asyncio.ensure_future(engine.write(put(engine, "a")))
+        await asyncio.sleep(0)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await engine.write(put(engine, "b"))
+        assert names_on_disk(engine.path) == ["a", "b"]
+
+
+def test_the_data_directory_is_private(tmp_path: Path) -> None:
+    engine = make(tmp_path / "data")
+    try:
+        assert (tmp_path / "data").stat().st_mode & 0o777 == 0o700
+        assert engine.path.stat().st_mode & 0o777 == 0o600
+    finally:
+        asyncio.run(engine.close())
