@@ -68,6 +68,7 @@ class Environment:
         self._log = log
         self._on_free = on_free
         self._loop = asyncio.get_running_loop()
+        self.made_at = self._loop.time()
         packages = site_packages(function.packages) if function.packages else None
         self._wants_boto3 = wants_boto3
         self._launch = Launch(

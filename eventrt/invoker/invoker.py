@@ -31,6 +31,9 @@ from eventrt.store.api import Store
 ALWAYS_UNRESERVED = 100
 """What the account keeps unreserved at the least; below it, nobody has to look what is reserved elsewhere."""
 
+ENVIRONMENT_LIFE_S = 6 * 3600.0
+"""How long an environment serves at the most: its credentials are not renewed, as they are not on AWS."""
+
 WARM_RUNTIMES = 3
 """For how many runtimes zygotes are started before the first invocation."""
 
@@ -378,7 +381,10 @@ class Invoker:
 
     def _keep(self, entry: _Entry, environment: Environment) -> None:
         loop = asyncio.get_running_loop()
-        environment.idle_since = loop.time()
+        now = environment.idle_since = loop.time()
+        if now - environment.made_at > ENVIRONMENT_LIFE_S:
+            self._start_retiring(entry, environment)
+            return
         entry.idle.append(environment)
         if self._waiting_for_place:
             self._wake_waiting()
