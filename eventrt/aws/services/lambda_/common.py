@@ -1,7 +1,6 @@
 """What Lambda's operations share: whom a request names, refusals in the door's terms, moments and pages."""
 
 import base64
-import binascii
 from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, TypeVar
@@ -79,8 +78,8 @@ def page_start(request: Mapping[str, Any]) -> tuple[str, int]:
     if not marker:
         return "", limit
     try:
-        return base64.urlsafe_b64decode(marker.encode("ascii")).decode(), limit
-    except (binascii.Error, UnicodeError) as error:
+        return base64.b64decode(marker, altchars=b"-_", validate=True).decode(), limit
+    except ValueError as error:
         raise ApiError("InvalidParameterValueException", "Invalid Marker") from error
 
 
