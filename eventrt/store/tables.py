@@ -51,7 +51,7 @@ class TableRepository(Protocol):
         """Return the table of this number, or None."""
         ...
 
-    def list(self, account_id: str, region: str, *, after: str | None = None, limit: int = 100) -> Sequence[str]:
+    def names(self, account_id: str, region: str, *, after: str | None = None, limit: int = 100) -> Sequence[str]:
         """Return names of tables in their order, those after `after`."""
         ...
 
