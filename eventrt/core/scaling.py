@@ -10,6 +10,8 @@ CALM_AFTER_THROTTLE_S = 2.0
 """After a throttle the window holds still for so long; throttles meanwhile are the same event."""
 FORGET_AFTER_S = 60.0
 """A window without pressure for so long goes back to where it began."""
+_ROUNDING = 1e-6
+"""A slot this close to whole is whole, so that waiting for it always gives it."""
 
 
 class ConcurrencyWindow:
@@ -45,7 +47,7 @@ class ConcurrencyWindow:
             if self._pressed_at is not None:
                 since = max(self._pressed_at, self._calm_until)
                 self._exact = min(float(self.most), self._exact + max(0.0, now - since) * GROWTH_PER_S)
-            self.size = int(self._exact)
+            self.size = int(self._exact + _ROUNDING)
         self._pressed_at = now
 
     def relax(self, now: float) -> None:
@@ -69,4 +71,4 @@ class ConcurrencyWindow:
         """Return when the next slot comes if pressure lasts; None at the limit."""
         if self.size >= self.most:
             return None
-        return max(now, self._calm_until) + (int(self._exact) + 1 - self._exact) / GROWTH_PER_S
+        return max(now, self._calm_until) + (self.size + 1 - self._exact) / GROWTH_PER_S
