@@ -5,6 +5,7 @@ pollers, doors. Stopping goes the other way: the doors close and finish what the
 and running invocations finish within their grace, the outcomes are committed, the store closes last.
 """
 
+import asyncio
 import gc
 import os
 import secrets
@@ -68,6 +69,7 @@ class Daemon:
         self.directory = Path(settings.store.data_dir).absolute()
         self.clock: SystemClock = VirtualClock() if settings.clock.controllable else SystemClock()
         self.store = SqliteStore(self.directory, clock=self.clock, durability=settings.store.durability)
+        self.sqs = SqsService(self.store, self.clock, recreation_wait_s=settings.sqs.recreation_wait_s)
         self.invoker: Invoker | None = None
 
     def hurry(self) -> None:
@@ -143,7 +145,12 @@ class Daemon:
             async with _running(self._server(answer, sock).run):
                 self._tell_ready(sock)
                 await self._wait(until)
-            await supervisor.drain(grace_s)
+                stop_at = anyio.current_time() + grace_s  # one grace for all that still runs
+                loop = asyncio.get_running_loop()
+                loop.call_later(grace_s, invoker.hurry)
+                loop.call_soon(invoker.logs.end_follows)
+                loop.call_soon(self.sqs.end_waits)
+            await supervisor.drain(max(0.0, stop_at - anyio.current_time()))
 
     async def _wait(self, until: Callable[[], Awaitable[None]]) -> None:
         """Return when `until` does; meanwhile keep systemd's watchdog, and a test clock's moment."""
@@ -212,7 +219,7 @@ class Daemon:
 
         return AwsDoor(
             [
-                SqsService(store, self.clock, recreation_wait_s=self.settings.sqs.recreation_wait_s),
+                self.sqs,
                 *lambda_.services(store, packages, invoker),
                 EventSourceMappingService(store),
                 IamService(store),

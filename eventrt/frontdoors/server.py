@@ -32,6 +32,9 @@ log = structlog.get_logger(__name__)
 EX_UNAVAILABLE = 69
 BACKLOG = 1024
 
+_CANCEL_S = 0.05
+"""How long a handler that outlived the grace has to take note of its cancellation."""
+
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 _REASONS = {status.value: status.phrase for status in http.HTTPStatus}
@@ -126,7 +129,11 @@ class HttpServer:
     async def _drain(self, server: web.Server) -> None:
         """Close idle connections, let running requests finish within the grace, then close what is left."""
         server.pre_shutdown()
-        await server.shutdown(self._grace_s)
+        # aiohttp takes its timeout twice, for handlers to end and again after it has cancelled their reading: the
+        # grace is ours to keep.
+        with anyio.move_on_after(self._grace_s):
+            await server.shutdown(self._grace_s)
+        await server.shutdown(_CANCEL_S)
 
     def _connect(self) -> asyncio.Protocol:
         server = self._web

@@ -89,6 +89,14 @@ class FunctionLogs:
         self._waiting: list[FunctionLog] = []
         self._timer: asyncio.TimerHandle | None = None
         self._is_losing = False
+        self._is_closing = False
+
+    def end_follows(self) -> None:
+        """End every `follow` with what it has shown: the daemon is stopping."""
+        self._is_closing = True
+        for log in self._logs.values():
+            if log.changed is not None:
+                log.changed.set()
 
     def of(self, account_id: str, region: str, name: str) -> FunctionLog:
         """Return the log of a function; the same object for the same function."""
@@ -161,6 +169,8 @@ class FunctionLogs:
             for line_bytes in whole:
                 yield line_bytes.decode(errors="replace")
             if not data:
+                if self._is_closing:
+                    return
                 await changed.wait()
 
 

@@ -9,7 +9,7 @@ import sys
 import traceback
 from collections.abc import MutableMapping
 from datetime import UTC, datetime
-from typing import IO, Any, Literal
+from typing import Any, BinaryIO, Literal
 
 import orjson
 import structlog
@@ -23,10 +23,10 @@ def configure(
     *,
     level: Literal["debug", "info", "warning", "error"] = "info",
     format: Literal["auto", "text", "json"] = "auto",  # noqa: A002 - the setting's own name
-    stream: IO[bytes] | None = None,
+    stream: BinaryIO | None = None,
 ) -> None:
     """Send every log line from here on to `stream` (standard error), in the format asked for."""
-    target: IO[bytes] = stream if stream is not None else sys.stderr.buffer
+    target: BinaryIO = stream if stream is not None else sys.stderr.buffer
     is_terminal = target.isatty()
     as_json = format == "json" or (format == "auto" and not is_terminal)
     structlog.configure(

@@ -59,6 +59,14 @@ class Receiving(SqsRoom):
     def __init__(self, store: Store, clock: Clock, *, recreation_wait_s: float = 0.0) -> None:
         super().__init__(store, clock, recreation_wait_s=recreation_wait_s)
         self._lines = _Lines()
+        self._waits: set[anyio.CancelScope] = set()
+        self._is_closing = False
+
+    def end_waits(self) -> None:
+        """Answer every long poll now with what there is, and let none wait from here on: the daemon is stopping."""
+        self._is_closing = True
+        for wait in self._waits:
+            wait.cancel()
 
     @answers("ReceiveMessage")
     async def receive_message(self, call: Call, request: Request) -> Answer:
@@ -116,7 +124,8 @@ class Receiving(SqsRoom):
         store, clock = self._store, self._clock
         with (
             self._lines.line(queue.id) as turn,
-            anyio.move_on_after(wait_s),
+            anyio.move_on_after(0 if self._is_closing else wait_s) as wait,
+            self._ending(wait),
         ):
             async with turn:
                 # The watch begins before the try: a message that arrives in between rings.
@@ -135,6 +144,15 @@ class Receiving(SqsRoom):
                                 if timer is not None:
                                     timer.cancel()
         return _NOTHING
+
+    @contextmanager
+    def _ending(self, wait: anyio.CancelScope) -> Iterator[None]:
+        """Let `end_waits` reach a wait for the length of a block."""
+        self._waits.add(wait)
+        try:
+            yield
+        finally:
+            self._waits.discard(wait)
 
 
 def _given(value: Any, default: int) -> int:
