@@ -9,9 +9,10 @@ from eventrt.config.load import build
 from eventrt.config.mistakes import Mistake, WrongConfiguration
 from eventrt.config.references import check_declared
 from eventrt.config.settings import Settings
+from eventrt.core.function_rules import SERVED_RUNTIMES
 
-FindInterpreter = Callable[[str, Settings], tuple[str, bool]]
-"""Given a Runtime: what it would run on, in words, and whether that is what was asked for."""
+FindInterpreter = Callable[[str, Settings], tuple[str | None, bool]]
+"""Given a Runtime: what it would run on, in words (None: nothing), and whether that is what was asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,20 +35,23 @@ def check(file: Path, *, environment: Mapping[str, str], find_interpreter: FindI
     mistakes += check_declared(document, built)
     declared = built.settings.declared
     for place, function in enumerate(declared.functions):
-        if find_interpreter is None:
-            break
+        if find_interpreter is None or function.runtime not in SERVED_RUNTIMES:
+            continue
         found, is_exact = find_interpreter(function.runtime, built.settings)
         if not is_exact:
             line, column = document.positions.of_value((*built.paths["functions", place], "runtime"))
-            strict = built.settings.runtime.strict
+            is_refused = built.settings.runtime.strict or found is None
+            hint = f"it would run on {found}"
+            if is_refused:
+                hint = f'install it, or set runtime.interpreters."{function.runtime}" to the path of one'
             mistakes.append(
                 Mistake(
                     str(file),
                     line,
                     column,
                     f"there is no interpreter for {function.runtime} on this machine",
-                    "runtime.strict refuses the function" if strict else f"it would run on {found}",
-                    is_warning=not strict,
+                    hint,
+                    is_warning=not is_refused,
                 )
             )
     counts = f"{len(declared.functions)} functions, {len(declared.queues)} queues, {len(declared.mappings)} mappings"

@@ -40,9 +40,9 @@ class DeclaredFunction(msgspec.Struct, frozen=True, kw_only=True):
         int, Meta(ge=512, le=10240, description="How large its /tmp may grow.", extra={"unit": "MB"})
     ] = 512
     environment: Annotated[dict[str, str], Meta(description="Its environment variables.")] = {}
-    reserved_concurrency: Annotated[
-        int | None, Meta(ge=0, description="How many invocations may run at a time; absent leaves it open.")
-    ] = None
+    reserved_concurrency: (
+        Annotated[int, Meta(ge=0, description="How many invocations may run at a time; absent leaves it open.")] | None
+    ) = None
     packages: Annotated[
         str,
         Meta(
@@ -77,10 +77,12 @@ class DeclaredQueue(msgspec.Struct, frozen=True, kw_only=True):
     dead_letter_queue: Annotated[
         str, Meta(description="The name of the queue that takes messages received too often.")
     ] = ""
-    max_receive_count: Annotated[
-        int | None,
-        Meta(ge=1, le=1000, description="How often a message may be received before it is dead-lettered."),
-    ] = None
+    max_receive_count: (
+        Annotated[
+            int, Meta(ge=1, le=1000, description="How often a message may be received before it is dead-lettered.")
+        ]
+        | None
+    ) = None
     content_based_deduplication: Annotated[
         bool, Meta(description="FIFO: a message's body stands in for its deduplication id.")
     ] = False
@@ -107,14 +109,17 @@ class DeclaredMapping(msgspec.Struct, frozen=True, kw_only=True):
     batching_window_s: Annotated[
         int, Meta(ge=0, le=300, description="How long to gather messages for a batch.", extra=Seconds)
     ] = 0
-    maximum_concurrency: Annotated[
-        int | None,
-        Meta(
-            ge=2,
-            le=1000,
-            description="How many invocations this mapping may run at a time; absent leaves it open.",
-        ),
-    ] = None
+    maximum_concurrency: (
+        Annotated[
+            int,
+            Meta(
+                ge=2,
+                le=1000,
+                description="How many invocations this mapping may run at a time; absent leaves it open.",
+            ),
+        ]
+        | None
+    ) = None
     report_batch_item_failures: Annotated[
         bool, Meta(description="Does the function name the messages that failed (batchItemFailures)?")
     ] = False

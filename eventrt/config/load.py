@@ -25,6 +25,7 @@ from eventrt.config.settings import (
     every_setting,
     expectation,
     members,
+    meta_of,
     plain_type,
 )
 
@@ -223,7 +224,7 @@ def _convert(
             raise msgspec.ValidationError("Expected a finite number")
         return msgspec.convert(value, hint)
     except msgspec.ValidationError as error:
-        meta = next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, msgspec.Meta)), msgspec.Meta())
+        meta = meta_of(hint)
         expected = expectation(hint, meta)
         if meta.pattern and isinstance(value, str):
             expected = f"a text that matches {meta.pattern}"

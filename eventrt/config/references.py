@@ -80,11 +80,11 @@ class _Checker:
     # -- functions
 
     def _function(self, function: DeclaredFunction, path: tuple[str | int, ...]) -> Iterator[Mistake]:
-        try:
-            function_rules.check_runtime(function.runtime)
-        except Refused as refused:
+        if function.runtime not in function_rules.SERVED_RUNTIMES:
+            served = ", ".join(function_rules.SERVED_RUNTIMES)
+            message = f'the runtime "{function.runtime}" is not served here; {served} are'
             hint = did_you_mean(function.runtime, function_rules.SERVED_RUNTIMES)
-            yield self._wrong((*path, "runtime"), refused.message, hint)
+            yield self._wrong((*path, "runtime"), message, hint)
         try:
             function_rules.check_role(requests.role_arn(function))
         except Refused:

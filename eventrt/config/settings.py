@@ -8,7 +8,7 @@ functions, queues and mappings are in `declared`; reading and merging is `load`.
 import types
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 from msgspec import Meta
@@ -289,9 +289,15 @@ def members(struct: type[msgspec.Struct]) -> dict[str, tuple[Any, Meta]]:
     """Return the members of a struct by name, each with its type (annotation included) and its Meta."""
     found: dict[str, tuple[Any, Meta]] = {}
     for name, hint in get_type_hints(struct, include_extras=True).items():
-        meta = next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Meta)), Meta())
-        found[name] = (hint, meta)
+        found[name] = (hint, meta_of(hint))
     return found
+
+
+def meta_of(hint: Any) -> Meta:
+    """Return what an annotation says besides the type, also of `Annotated[...] | None`."""
+    if isinstance(hint, types.UnionType) or get_origin(hint) is Union:
+        hint = next(part for part in get_args(hint) if part is not types.NoneType)
+    return next((m for m in getattr(hint, "__metadata__", ()) if isinstance(m, Meta)), Meta())
 
 
 def every_setting() -> list[Setting]:
@@ -307,7 +313,7 @@ def plain_type(hint: Any) -> Any:
     """Return the type below Annotated and Optional."""
     if get_origin(hint) is Annotated:
         hint = get_args(hint)[0]
-    if isinstance(hint, types.UnionType):
+    if isinstance(hint, types.UnionType) or get_origin(hint) is Union:
         hint = plain_type(next(part for part in get_args(hint) if part is not types.NoneType))
     return hint
 

@@ -7,11 +7,14 @@ sysexits.h.
 
 import os
 import sys
-from typing import NoReturn
+from typing import TYPE_CHECKING, NoReturn
 
 import click
 
 from eventrt import __version__
+
+if TYPE_CHECKING:
+    from eventrt.config import Settings
 
 EX_DATAERR, EX_UNAVAILABLE, EX_CONFIG = 65, 69, 78
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -26,18 +29,12 @@ def cli() -> None:
 @cli.command()
 @click.option("--config", "config_file", metavar="FILE", help="The TOML file to read (EVENTRT_CONFIG).")
 @click.option("--host", metavar="ADDRESS", help="The address to listen on (EVENTRT_HOST).")
-@click.option(
-    "--port", metavar="NUMBER", type=int, help="The port to listen on; 0 takes a free one (EVENTRT_PORT)."
-)
+@click.option("--port", metavar="NUMBER", type=int, help="The port to listen on; 0 takes a free one (EVENTRT_PORT).")
 @click.option("--data-dir", metavar="DIRECTORY", help="Where everything is kept (EVENTRT_DATA_DIR).")
-@click.option(
-    "--auth", type=click.Choice(["none", "sigv4"]), help="Take any credentials, or verify signatures."
-)
+@click.option("--auth", type=click.Choice(["none", "sigv4"]), help="Take any credentials, or verify signatures.")
 @click.option("--insecure", is_flag=True, help="Listen beyond loopback without verifying signatures.")
 @click.option("--test-clock", is_flag=True, help="Let /_eventrt/clock move the clock.")
-@click.option(
-    "--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The least to log."
-)
+@click.option("--log-level", type=click.Choice(["debug", "info", "warning", "error"]), help="The least to log.")
 @click.option("--log-format", type=click.Choice(["auto", "text", "json"]), help="How log lines look.")
 def serve(
     config_file: str | None,
@@ -89,7 +86,7 @@ def check(file: str) -> None:
 
     from eventrt.config.check import check as find_mistakes
 
-    outcome = find_mistakes(Path(file), environment=os.environ)
+    outcome = find_mistakes(Path(file), environment=os.environ, find_interpreter=_find_interpreter)
     for mistake in outcome.mistakes:
         click.echo(str(mistake))
     wrong = sum(not mistake.is_warning for mistake in outcome.mistakes)
@@ -100,14 +97,16 @@ def check(file: str) -> None:
 
 
 @cli.command()
+@click.option("--account", default="000000000000", show_default=True, help="Whose queues and functions.")
+@click.option("--region", default=None, help="The region; AWS_REGION, AWS_DEFAULT_REGION, else us-east-1.")
 @click.option("--endpoint-url", metavar="URL", help="Where the daemon listens (EVENTRT_ENDPOINT_URL).")
-def status(endpoint_url: str | None) -> None:
-    """Show what the daemon is doing: its rooms, queues and mappings."""
+def status(account: str, region: str | None, endpoint_url: str | None) -> None:
+    """Show what the daemon is doing: its rooms, queues, functions and mappings."""
     from eventrt.console.client import Client, Unreachable
     from eventrt.console.pages import show_status
 
     try:
-        show_status(Client(endpoint_url))
+        show_status(Client(endpoint_url), account=account, region=_region(region))
     except Unreachable as error:
         _unreachable(error)
 
@@ -115,24 +114,17 @@ def status(endpoint_url: str | None) -> None:
 @cli.command()
 @click.argument("function")
 @click.option("-f", "--follow", is_flag=True, help="Stay, and show what comes.")
-@click.option(
-    "-n", "--tail", type=click.IntRange(0, 1_000_000), default=1000, show_default=True, help="Lines to show."
-)
+@click.option("-n", "--tail", type=click.IntRange(0, 1_000_000), default=1000, show_default=True, help="Lines to show.")
 @click.option("--account", default="000000000000", show_default=True, help="The function's account.")
-@click.option(
-    "--region", default=None, help="The function's region; AWS_REGION, AWS_DEFAULT_REGION, else us-east-1."
-)
+@click.option("--region", default=None, help="The function's region; AWS_REGION, AWS_DEFAULT_REGION, else us-east-1.")
 @click.option("--endpoint-url", metavar="URL", help="Where the daemon listens (EVENTRT_ENDPOINT_URL).")
-def logs(
-    function: str, follow: bool, tail: int, account: str, region: str | None, endpoint_url: str | None
-) -> None:
+def logs(function: str, follow: bool, tail: int, account: str, region: str | None, endpoint_url: str | None) -> None:
     """Show what FUNCTION printed."""
     from eventrt.console.client import Client, NotFound, Unreachable
 
-    region = region or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
     try:
         client = Client(endpoint_url)
-        for chunk in client.function_log(function, account=account, region=region, follow=follow, tail=tail):
+        for chunk in client.function_log(function, account=account, region=_region(region), follow=follow, tail=tail):
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
     except NotFound as error:
@@ -144,9 +136,24 @@ def logs(
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
+def _find_interpreter(runtime: str, settings: "Settings") -> tuple[str | None, bool]:
+    """Return what a Runtime would run on, and whether that is what it names; the daemon asks the same finder."""
+    from eventrt.invoker.runtimes.interpreters import Interpreters, NoInterpreter
+
+    try:
+        found = Interpreters(settings.runtime.interpreters).resolve(runtime)
+    except NoInterpreter:
+        return None, False
+    return f"{found.name} ({found.path})", found.exact
+
+
 def _unreachable(error: Exception) -> NoReturn:
     click.echo(f"eventrt: {error}", err=True)
     sys.exit(EX_UNAVAILABLE)
+
+
+def _region(option: str | None) -> str:
+    return option or os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION") or "us-east-1"
 
 
 def _is_true(variable: str) -> bool:

@@ -52,9 +52,7 @@ class Client:
         self._check(response.status, value)
         return value
 
-    def function_log(
-        self, function: str, *, account: str, region: str, follow: bool, tail: int
-    ) -> Iterator[bytes]:
+    def function_log(self, function: str, *, account: str, region: str, follow: bool, tail: int) -> Iterator[bytes]:
         """Yield a function's log in pieces, as they come."""
         query = {"account": account, "region": region, "follow": str(follow).lower(), "tail": str(tail)}
         path = f"/_eventrt/functions/{quote(function, safe='')}/logs"
@@ -79,9 +77,7 @@ class Client:
         except (OSError, http.client.HTTPException) as error:
             connection.close()
             reason = getattr(error, "strerror", None) or error
-            raise Unreachable(
-                f"no eventrt answers at {self.url} ({reason}); start it with: eventrt serve"
-            ) from error
+            raise Unreachable(f"no eventrt answers at {self.url} ({reason}); start it with: eventrt serve") from error
 
     def _check(self, status: int, answer: dict[str, Any]) -> None:
         if status == 404:
