@@ -77,6 +77,7 @@ class Bench:
         self.folder = folder
         self.invoker = invoker
         self.store = store
+        self.stop: Callable[[], None]
 
     def function(self, source: str, **more: Any) -> FunctionVersion:
         """Keep a function whose module `app` has this source."""
@@ -152,7 +153,9 @@ async def running_invoker(folder: Path, **settings: Any) -> AsyncIterator[Bench]
     )
     async with anyio.create_task_group() as group:
         await group.start(invoker.run)
+        bench = Bench(folder, invoker, store)
+        bench.stop = group.cancel_scope.cancel
         try:
-            yield Bench(folder, invoker, store)
+            yield bench
         finally:
             group.cancel_scope.cancel()

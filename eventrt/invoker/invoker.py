@@ -47,7 +47,7 @@ _LOG = structlog.get_logger("eventrt.invoker")
 class _Entry:
     """What the invoker holds of one function: the version to run, its environments, the idle ones last used last."""
 
-    __slots__ = ("environments", "idle", "key", "pool", "version")
+    __slots__ = ("environments", "idle", "key", "pool", "version", "wants_boto3")
 
     def __init__(self, key: FunctionKey, pool: ConcurrencyPool) -> None:
         self.key = key
@@ -55,6 +55,7 @@ class _Entry:
         self.version: FunctionVersion | None = None
         self.environments: set[Environment] = set()
         self.idle: list[Environment] = []
+        self.wants_boto3: dict[str, bool] = {}
 
 
 class Invoker:
@@ -315,9 +316,11 @@ class Invoker:
         try:
             interpreter = await self.interpreter(function.runtime)
             self._tell_stand_in(function, interpreter)
-            wants_boto3 = self.runtime.has_boto3 and not await anyio.to_thread.run_sync(
-                self.runtime.bundles_boto3, function.code.folder, function.packages
-            )
+            wants_boto3 = entry.wants_boto3.get(function.code.folder)
+            if wants_boto3 is None:
+                wants_boto3 = entry.wants_boto3[function.code.folder] = await anyio.to_thread.run_sync(
+                    self.runtime.wants_boto3, function.code.folder, function.packages
+                )
             self._next_number += 1
             stream = new_stream(function)
             environment = Environment(

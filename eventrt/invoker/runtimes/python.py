@@ -31,6 +31,8 @@ _HOST = Path(__file__).parent / "python_host"
 _MESSAGE_LIMIT = 1 << 16
 START_LIMIT_S = 30.0
 """How long a zygote may take until it is ready (its first start on a machine may compile a package set)."""
+SCANNED_FILES, SCANNED_BYTES = 300, 1 << 18
+"""How many files of a function are looked at, and how far, to see whether it uses boto3."""
 KEPT_BYTECODE_FOLDERS = 200
 """Of how many packages of code the compiled modules are kept over a restart."""
 STOP_LIMIT_S = 4.0
@@ -43,6 +45,10 @@ _LOG = structlog.get_logger("eventrt.runtime")
 
 class EnvironmentFailed(EventrtError):  # noqa: N818 - a state of the world
     """A process could not be started; the message says why."""
+
+
+class _NamespacesRefused(EnvironmentFailed):
+    """The zygote may not have what it needs to hide the host's files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +70,7 @@ class Launch:
     packages: str | None = None
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class _Zygote:
     """One running zygote, and the processes it started."""
 
@@ -105,6 +111,7 @@ class PythonRuntime:
         self._wanted_isolation = isolation
         self._packages = package_set.find(packages)
         self._zygotes: dict[tuple[str, bool], _Zygote] = {}
+        self._launched: set[_Zygote] = set()
         self._starting: dict[tuple[str, bool], asyncio.Future[_Zygote]] = {}
         self._spaces: dict[int, _Zygote] = {}
         self._next_id = 0
@@ -123,7 +130,7 @@ class PythonRuntime:
         """
         zygote = self._spaces.get(launch.space)
         if zygote is None or zygote.ended.is_set():
-            zygote = await self.zygote(interpreter, with_boto3=wants_boto3)
+            zygote = await self.zygote(interpreter, with_boto3=wants_boto3 and self._has_zygote(interpreter))
             self._spaces[launch.space] = zygote
         self._next_id += 1
         try:
@@ -157,19 +164,20 @@ class PythonRuntime:
         if zygote is not None and not zygote.ended.is_set():
             self._tell(zygote, "drop", space=space)
 
-    def bundles_boto3(self, code: str, packages: str | None) -> bool:
-        """Does the function bring modules of boto3's family itself?"""
-        return any(
-            os.path.exists(os.path.join(folder, name)) or os.path.exists(os.path.join(folder, name + ".py"))
-            for folder in (code, packages)
-            if folder
-            for name in package_set.FAMILY
-        )
+    def wants_boto3(self, code: str, packages: str | None) -> bool:
+        """Is it worth having boto3 imported before the fork: does the function speak of it, and not bring its own?
 
-    @property
-    def has_boto3(self) -> bool:
-        """Does the package set hold boto3?"""
-        return self._packages.has_boto3
+        A wrong answer costs time only: what was not imported beforehand is imported from the package set.
+        """
+        folders = [folder for folder in (code, packages) if folder]
+        if not self._packages.has_boto3 or any(
+            os.path.exists(os.path.join(folder, name + ending))
+            for folder in folders
+            for name in package_set.FAMILY
+            for ending in ("", ".py")
+        ):
+            return False
+        return any(_speaks_of_boto3(folder) for folder in folders)
 
     # -- zygotes
 
@@ -200,10 +208,11 @@ class PythonRuntime:
         future.set_result(found)
         return found
 
-    def is_warm(self, interpreter: Interpreter, *, with_boto3: bool) -> bool:
-        """Is there a zygote that is ready now?"""
-        running = self._zygotes.get((interpreter.path, with_boto3))
-        return running is not None and not running.ended.is_set()
+    def _has_zygote(self, interpreter: Interpreter) -> bool:
+        """Is a zygote with boto3 ready, or on the way? Else a handler had better import boto3 itself."""
+        key = (interpreter.path, True)
+        running = self._zygotes.get(key)
+        return key in self._starting or (running is not None and not running.ended.is_set())
 
     async def _start_zygote(self, interpreter: Interpreter, *, with_boto3: bool) -> _Zygote:
         wanted = self._wanted_isolation
@@ -216,9 +225,9 @@ class PythonRuntime:
         except TimeoutError as error:
             await self._end(zygote)
             raise EnvironmentFailed(f"{interpreter.path} was not ready after {START_LIMIT_S:.0f} s") from error
-        except EnvironmentFailed as error:
+        except _NamespacesRefused as error:
             await self._end(zygote)
-            if self._wanted_isolation != "auto" or wanted == "none":
+            if wanted != "auto":
                 raise
             _LOG.warning("runtime.namespaces_refused", error=str(error))
             self.isolation_in_force = "none"
@@ -273,6 +282,7 @@ class PythonRuntime:
         zygote = _Zygote(
             f"{interpreter.name}{'+boto3' if with_boto3 else ''}", popen, ours, read_fd, loop.create_future()
         )
+        self._launched.add(zygote)
         loop.add_reader(ours, self._on_control, zygote)
         loop.add_reader(read_fd, self._on_words, zygote)
         return zygote
@@ -366,7 +376,7 @@ class PythonRuntime:
                     zygote.ready.set_result(message["isolation"])
             case "refused":
                 if not zygote.ready.done():
-                    zygote.ready.set_exception(EnvironmentFailed(message["error"]))
+                    zygote.ready.set_exception(_NamespacesRefused(message["error"]))
 
     def _on_words(self, zygote: _Zygote) -> None:
         try:
@@ -408,6 +418,7 @@ class PythonRuntime:
         def collect() -> None:
             zygote.popen.wait()
             self._close_words(zygote)
+            self._launched.discard(zygote)
             zygote.collected.set()
 
         try:
@@ -457,9 +468,25 @@ class PythonRuntime:
         """End every zygote with all it started; nothing of theirs is left when this returns."""
         self._closed = True
         async with anyio.create_task_group() as group:
-            for zygote in list(self._zygotes.values()):
+            for zygote in list(self._launched):
                 group.start_soon(self._end, zygote)
         self._zygotes.clear()
+
+
+def _speaks_of_boto3(folder: str) -> bool:
+    """Look through the Python files of a folder, up to a bound, for the name of the SDK."""
+    looked_at = 0
+    for path, _, names in os.walk(folder):
+        for name in names:
+            if name.endswith(".py"):
+                looked_at += 1
+                if looked_at > SCANNED_FILES:
+                    return True
+                with suppress(OSError), open(os.path.join(path, name), "rb") as file:
+                    text = file.read(SCANNED_BYTES)
+                    if b"boto" in text:
+                        return True
+    return False
 
 
 def own_interpreter() -> str:
