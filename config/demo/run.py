@@ -42,6 +42,7 @@ class Daemon:
             [sys.executable, "-m", "eventrt", "serve", "--config", str(HERE.parent / "demo.toml")],
             stderr=subprocess.PIPE,
             text=True,
+            start_new_session=True,  # Ctrl-C comes to us alone, and `stop` passes it on
         )
         threading.Thread(target=self._show, daemon=True).start()
 
@@ -90,7 +91,8 @@ class Daemon:
         elif name == "batch.invoked":
             say(
                 f"  invoked {event['function']} with {event['batch_size']} message(s) in "
-                f"{event['duration_ms']:.1f} ms: {event['outcome']}, {event['done']} done, {event['failed']} failed"
+                f"{event['duration_ms']:.1f} ms: {event['outcome']}, "
+                f"{event['batch_size'] - event['failed']} done, {event['failed']} failed"
             )
         elif event["level"] in ("warning", "error") or name.startswith("declar"):
             facts = " ".join(f"{key}={value}" for key, value in event.items() if key not in ("at", "level", "event"))
@@ -111,10 +113,12 @@ def feed(daemon: Daemon) -> None:
         endpoint_url=daemon.url,
         region_name="us-east-1",
         aws_access_key_id="000000000000",
-        aws_secret_access_key="any",  # noqa: S106 - auth.mode is none
+        aws_secret_access_key="any",
     )
     url = sqs.get_queue_url(QueueName="orders")["QueueUrl"]
-    sent = {sqs.send_message(QueueUrl=url, MessageBody=body)["MessageId"]: body for body in ORDERS}
+    entries = [{"Id": str(place), "MessageBody": body} for place, body in enumerate(ORDERS)]
+    answers = sqs.send_message_batch(QueueUrl=url, Entries=entries)["Successful"]
+    sent = {answer["MessageId"]: ORDERS[int(answer["Id"])] for answer in answers}
     say(f"sent {len(sent)} messages to the queue orders; one of them is no order")
     if not wait_until_tried(daemon):
         return
@@ -156,9 +160,8 @@ def messages(daemon: Daemon, name: str) -> dict[str, dict[str, Any]]:
 def main() -> int:
     """Run the demo; return the daemon's exit code."""
     daemon = Daemon()
-    signal.signal(signal.SIGTERM, lambda *_: daemon.stop())
-    # Ctrl-C reaches the daemon too, as it is in the same terminal; here it only ends the waiting.
-    signal.signal(signal.SIGINT, lambda *_: setattr(daemon, "stopping", True))
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, lambda *_: daemon.stop())
     if daemon.wait_until_ready():
         try:
             feed(daemon)
