@@ -145,7 +145,8 @@ def _values_at(value: Any, path: Sequence[str], index: int) -> Iterator[Any]:
 
 
 def _changes_nothing(value: Any, unless: tuple[Any, ...]) -> bool:
-    return any(type(value) is type(one) and value == one for one in unless)
+    """Is this a way to set nothing: an empty list, map or structure, or a value the ledger lets pass?"""
+    return value in ([], {}) or any(type(value) is type(one) and value == one for one in unless)
 
 
 def input_paths(model: ServiceModel, operation: str, named: frozenset[tuple[str, ...]]) -> list[tuple[str, ...]]:

@@ -15,6 +15,7 @@ A table per served operation; its keys are the operation's input members, dotted
   structure itself is not, and every one of its members must be.
 - Elements of lists and values of maps add no step: `Entries.DelaySeconds`, `RoutingConfig.AdditionalVersionWeights`.
 - Keys of a map may be named beside the map itself: `Attributes` and `Attributes.KmsMasterKeyId`.
+- Empty lists, maps and structures set nothing: they are accepted even where the member is refused.
 - `code` is the error code of the refusal when it is not the service's usual one (`overlays.Policy.refusal_code`).
 - An operation without input members has an empty table.
 
