@@ -332,19 +332,26 @@ SYSTEM_ATTRIBUTES: Mapping[str, Callable[[ReceivedMessage], str | None]] = {
 SystemView = tuple[tuple[str, Callable[[ReceivedMessage], str | None]], ...]
 
 
-@lru_cache(maxsize=512)
-def system_view(names: tuple[str, ...]) -> SystemView:
+def system_view(names: Sequence[str]) -> SystemView:
     """Compile the system attributes a receive asks for; `All` is all of them.
 
     The names of queue attributes pass and show nothing: the deprecated AttributeNames takes both kinds.
 
     Raises: Refused: InvalidAttributeName `Unknown Attribute <X>.`
     """
+    if not names:
+        return ()
+    wanted = frozenset(names)
+    for name in wanted:
+        if name not in SYSTEM_ATTRIBUTES and name not in READABLE and name != "All":
+            raise Refused("InvalidAttributeName", f"Unknown Attribute {name}.")
+    return _system_view(wanted)
+
+
+@lru_cache(maxsize=512)
+def _system_view(names: frozenset[str]) -> SystemView:
     if "All" in names:
         return tuple(SYSTEM_ATTRIBUTES.items())
-    for name in names:
-        if name not in SYSTEM_ATTRIBUTES and name not in READABLE:
-            raise Refused("InvalidAttributeName", f"Unknown Attribute {name}.")
     return tuple((name, read) for name, read in SYSTEM_ATTRIBUTES.items() if name in names)
 
 
@@ -370,7 +377,13 @@ class AttributeView:
         }
 
 
-@lru_cache(maxsize=512)
-def attribute_view(names: tuple[str, ...]) -> AttributeView | None:
+def attribute_view(names: Sequence[str]) -> AttributeView | None:
     """Compile MessageAttributeNames; None when the receive asks for none."""
-    return AttributeView(names) if names else None
+    if not names:
+        return None
+    if names == ["All"]:
+        return _ALL_ATTRIBUTES
+    return AttributeView(names)
+
+
+_ALL_ATTRIBUTES = AttributeView(["All"])

@@ -79,6 +79,7 @@ _STANDARD_NAME = re.compile(r"[A-Za-z0-9_-]{1,80}", re.ASCII)
 _FIFO_NAME = re.compile(r"(?=.{6,80}\Z)[A-Za-z0-9_-]+\.fifo", re.ASCII)
 
 MAXIMUM_POLICY_BYTES = 8_192
+DEEPEST_JSON = 500
 MAXIMUM_TAGS = 50
 MAXIMUM_REDRIVE_SOURCES = 10
 
@@ -329,6 +330,8 @@ def check_dead_letter_queue(source: Queue, target: Queue | None, policy_text: st
         raise invalid_value(policy_text, "RedrivePolicy", "Dead letter target must be in same region as the source.")
     if target is None:
         raise invalid_value(policy_text, "RedrivePolicy", "Dead letter target does not exist.")
+    if (target.region, target.account_id, target.name) == (source.region, source.account_id, source.name):
+        raise invalid_value(policy_text, "RedrivePolicy", "Dead letter target must be different from the source.")
     if target.is_fifo != source.is_fifo:
         raise invalid_value(policy_text, "RedrivePolicy", "Dead-letter queue must be same type of queue as the source.")
     if not target.redrive_allow.permits(source.arn):
@@ -365,6 +368,8 @@ def _policy(text: str) -> str:
 
 
 def _json_map(text: str) -> dict[str, Any] | None:
+    if text.count("[") + text.count("{") > DEEPEST_JSON:
+        return None  # what cannot be nested deeper can also be written again
     try:
         document = json.loads(text)
     except (ValueError, RecursionError):
@@ -373,7 +378,7 @@ def _json_map(text: str) -> dict[str, Any] | None:
 
 
 def _compact(document: Mapping[str, Any]) -> str:
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    return json.dumps(document, separators=(",", ":"))
 
 
 # -- reading

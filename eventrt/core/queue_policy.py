@@ -10,6 +10,7 @@ import re
 from collections.abc import Sequence
 from typing import Any
 
+from eventrt.core.queue_attributes import MAXIMUM_POLICY_BYTES
 from eventrt.core.refused import Refused, invalid_value, missing_parameter
 
 GRANTABLE_ACTIONS = (
@@ -97,7 +98,10 @@ def with_permission(
             "Resource": queue_arn,
         }
     )
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False)
+    text = json.dumps(document, separators=(",", ":"))
+    if len(text.encode()) > MAXIMUM_POLICY_BYTES:
+        raise Refused("OverLimit", f"The policy would be longer than {MAXIMUM_POLICY_BYTES} bytes.")
+    return text
 
 
 def without_permission(policy: str | None, *, queue_arn: str, label: str) -> str | None:
@@ -111,7 +115,7 @@ def without_permission(policy: str | None, *, queue_arn: str, label: str) -> str
     if len(kept) == len(statements):
         raise invalid_value(label, "Label", "can't find label.")
     document["Statement"] = kept
-    return json.dumps(document, separators=(",", ":"), ensure_ascii=False) if kept else None
+    return json.dumps(document, separators=(",", ":")) if kept else None
 
 
 def _document(policy: str | None, queue_arn: str) -> dict[str, Any]:

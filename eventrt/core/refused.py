@@ -11,6 +11,8 @@ class Refused(ValueError):  # noqa: N818 - the rule's word for it
     """A rule was broken. `code` is the error's shape name of the JSON protocol, `message` AWS's sentence."""
 
     def __init__(self, code: str, message: str) -> None:
+        # A caller's text may hold half a surrogate pair, which no answer could carry back.
+        message = message.encode("utf-8", "replace").decode()
         super().__init__(f"{code}: {message}")
         self.code = code
         self.message = message

@@ -81,6 +81,33 @@ def test_all_system_attributes_are_shown_when_asked_for(sqs: Any, url: str, daem
     )
 
 
+def test_the_sender_is_who_sts_says_it_is(sqs: Any, url: str, daemon: RunningDaemon) -> None:
+    import boto3
+
+    sts = daemon.client("sts")
+    sqs.send_message(QueueUrl=url, MessageBody="root")
+    role = sts.assume_role(RoleArn="arn:aws:iam::000000000000:role/any", RoleSessionName="session")
+    keys = role["Credentials"]
+    actor = boto3.client(
+        "sqs",
+        endpoint_url=daemon.url,
+        region_name="us-east-1",
+        aws_access_key_id=keys["AccessKeyId"],
+        aws_secret_access_key=keys["SecretAccessKey"],
+        aws_session_token=keys["SessionToken"],
+    )
+    actor.send_message(QueueUrl=url, MessageBody="role")
+    actor.close()
+    senders = {
+        message["Body"]: message["Attributes"]["SenderId"]
+        for message in receive(sqs, url, MessageSystemAttributeNames=["SenderId"])
+    }
+    assert senders == {
+        "root": sts.get_caller_identity()["UserId"],
+        "role": role["AssumedRoleUser"]["AssumedRoleId"],
+    }
+
+
 def test_the_older_and_the_newer_name_of_the_list_add_up(sqs: Any, url: str) -> None:
     sqs.send_message(QueueUrl=url, MessageBody="x")
     [message] = receive(

@@ -31,10 +31,11 @@ class Messages(SqsRoom):
     @answers("SendMessage")
     async def send_message(self, call: Call, request: Request) -> Answer:
         """Lay one message on a queue."""
+        sender_id = self.sender_id(call)
 
         def unit(tx: Tx) -> tuple[MessageDraft, SentMessage]:
             queue = find_queue(tx, call, request)
-            draft, size_bytes = draft_of(call, request, queue)
+            draft, size_bytes = draft_of(request, queue, sender_id)
             rules.check_size(size_bytes, queue.maximum_message_bytes)
             return draft, shelf.send(tx, queue, (draft,))[0]
 
@@ -45,6 +46,7 @@ class Messages(SqsRoom):
     async def send_message_batch(self, call: Call, request: Request) -> Answer:
         """Lay up to ten messages on a queue; each entry succeeds or fails by itself."""
         entry_name = "SendMessageBatchRequestEntry"
+        sender_id = self.sender_id(call)
 
         def unit(tx: Tx) -> Answer:
             queue = find_queue(tx, call, request)
@@ -58,7 +60,7 @@ class Messages(SqsRoom):
                 if entry.get("MessageBody") is None:
                     raise missing_parameter(f"{entry_name}.{number}.MessageBody")
                 try:
-                    draft, size_bytes = draft_of(call, entry, queue, in_batch=True)
+                    draft, size_bytes = draft_of(entry, queue, sender_id, in_batch=True)
                     total_bytes += size_bytes
                     rules.check_size(size_bytes, queue.maximum_message_bytes, in_batch=True)
                 except Refused as refused:
@@ -145,7 +147,7 @@ class Messages(SqsRoom):
         return await self._store.write(unit)
 
 
-def draft_of(call: Call, request: Request, queue: Queue, *, in_batch: bool = False) -> tuple[MessageDraft, int]:
+def draft_of(request: Request, queue: Queue, sender_id: str, *, in_batch: bool = False) -> tuple[MessageDraft, int]:
     """Return the message a SendMessage (or one entry of a batch) describes, and what it weighs in bytes.
 
     Raises: Refused: any rule of `core.message_rules`.
@@ -186,7 +188,7 @@ def draft_of(call: Call, request: Request, queue: Queue, *, in_batch: bool = Fal
         delay_s=delay_s,
         group_id=group_id,
         deduplication_id=deduplication_id,
-        sender_id=call.account_id,
+        sender_id=sender_id,
     )
     return draft, size_bytes
 

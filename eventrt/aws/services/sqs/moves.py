@@ -16,6 +16,8 @@ from eventrt.store.api import Tx
 
 MAXIMUM_PER_SECOND = 500
 MAXIMUM_RESULTS = 10
+MAXIMUM_HANDLE_LENGTH = 1024
+"""No handle of ours is longer; what is, need not be taken apart."""
 
 
 class Moves(SqsRoom):
@@ -36,10 +38,6 @@ class Moves(SqsRoom):
             destination = None
             if destination_arn := request.get("DestinationArn"):
                 destination = _queue(tx, call, destination_arn, "DestinationArn")
-                if destination.is_fifo != source.is_fifo:
-                    raise invalid_parameter("Source queue and destination queue must be of the same type.")
-                if destination.id == source.id:
-                    raise invalid_parameter("Source queue and destination queue cannot be the same.")
             return _accepted(moves.start(tx, source, destination=destination, max_per_second=max_per_second))
 
         return {"TaskHandle": (await self._store.write(unit)).handle}
@@ -63,8 +61,16 @@ class Moves(SqsRoom):
     async def cancel_message_move_task(self, call: Call, request: Request) -> Answer:
         """Stop a running task; what it moved stays moved."""
         handle = required(request, "TaskHandle")
-        task = await self._store.write(lambda tx: _accepted(moves.cancel(tx, handle)))
-        return {"ApproximateNumberOfMessagesMoved": task.moved}
+        if len(handle) > MAXIMUM_HANDLE_LENGTH:
+            raise invalid_parameter("Value for parameter TaskHandle is invalid.")
+
+        def unit(tx: Tx) -> MoveTask:
+            task = tx.messages.move_task(handle)
+            if task is not None and not _is_callers(call, task):
+                raise Refused("ResourceNotFoundException", "Task does not exist.")
+            return _accepted(moves.cancel(tx, handle))
+
+        return {"ApproximateNumberOfMessagesMoved": (await self._store.write(unit)).moved}
 
 
 def _queue(tx: Tx, call: Call, text: str, parameter: str) -> Queue:
@@ -88,6 +94,12 @@ def _queue(tx: Tx, call: Call, text: str, parameter: str) -> Queue:
             f"The resource that you specified for the {parameter} parameter doesn't exist.",
         )
     return queue
+
+
+def _is_callers(call: Call, task: MoveTask) -> bool:
+    """Is this a task of the caller's account and region?"""
+    arn = queue_arn(task.source_arn)
+    return arn is not None and (arn.account_id, arn.region) == (call.account_id, call.region)
 
 
 def _accepted(result: MoveTask | Refusal) -> MoveTask:

@@ -5,7 +5,6 @@ Attributes are checked by `core.queue_attributes`; a change takes effect at once
 
 import base64
 import binascii
-import json
 from collections.abc import Mapping, Sequence
 
 from eventrt.aws.call import Answer, Call
@@ -26,6 +25,7 @@ from eventrt.sources import queues as shelf
 from eventrt.store.api import Tx
 
 MAXIMUM_RESULTS = 1000
+_PAGE_MARK = "after"
 _COUNTS = frozenset(
     {
         "All",
@@ -222,10 +222,10 @@ def _page(request: Request) -> tuple[int, str | None]:
     if not token:
         return limit, None
     try:
-        after = json.loads(base64.b64decode(token, validate=True))["after"]
-    except (binascii.Error, ValueError, KeyError, TypeError):
-        after = None
-    if not isinstance(after, str):
+        head, _, after = base64.b64decode(token, validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        head = after = ""
+    if head != _PAGE_MARK or not after:
         raise invalid_parameter("Invalid or expired next token.")
     return limit, after
 
@@ -236,5 +236,5 @@ def _listed(call: Call, request: Request, found: Sequence[Queue], limit: int, *,
         return {}
     answer: dict[str, object] = {member: [queue_url(call, queue) for queue in found[:limit]]}
     if len(found) > limit and request.get("MaxResults") is not None:
-        answer["NextToken"] = base64.b64encode(json.dumps({"after": found[limit - 1].name}).encode()).decode()
+        answer["NextToken"] = base64.b64encode(f"{_PAGE_MARK}:{found[limit - 1].name}".encode()).decode()
     return answer

@@ -56,8 +56,8 @@ class _Lines:
 class Receiving(SqsRoom):
     """The operation that receives messages."""
 
-    def __init__(self, store: Store, clock: Clock, *, recreation_wait_s: float = 0.0) -> None:
-        super().__init__(store, clock, recreation_wait_s=recreation_wait_s)
+    def __init__(self, store: Store, clock: Clock, **options: Any) -> None:
+        super().__init__(store, clock, **options)
         self._lines = _Lines()
         self._waits: set[anyio.CancelScope] = set()
         self._is_closing = False
@@ -79,8 +79,8 @@ class Receiving(SqsRoom):
         wait_s = get("WaitTimeSeconds")
         if wait_s is not None:
             rules.check_range(wait_s, "WaitTimeSeconds", 0, rules.MAXIMUM_WAIT_S)
-        shown = rules.system_view((*(get("AttributeNames") or ()), *(get("MessageSystemAttributeNames") or ())))
-        shown_attributes = rules.attribute_view(tuple(get("MessageAttributeNames") or ()))
+        shown = rules.system_view((get("AttributeNames") or []) + (get("MessageSystemAttributeNames") or []))
+        shown_attributes = rules.attribute_view(get("MessageAttributeNames") or ())
         attempt_id = get("ReceiveRequestAttemptId")
         is_disconnected = call.http.is_disconnected
 

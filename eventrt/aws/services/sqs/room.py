@@ -18,6 +18,8 @@ from eventrt.errors import ApiError
 from eventrt.store.api import Store, Tx
 
 Request = Mapping[str, Any]
+LONGEST_CACHED = 4096
+"""Longer texts of a request are not kept as keys of a cache: a cache must not be a place to fill memory from."""
 S = TypeVar("S", bound="SqsRoom")
 
 QUERY_CODES: Mapping[str, str] = {
@@ -32,15 +34,34 @@ QUERY_CODES: Mapping[str, str] = {
 class SqsRoom:
     """The store and the clock, and how requests find their queue. The operations are in the subclasses.
 
-    Args: recreation_wait_s: how long a deleted queue's name stays taken. AWS says 60; 0 does not wait.
+    Args:
+        recreation_wait_s: how long a deleted queue's name stays taken. AWS says 60; 0 does not wait.
+        user_id_of: return the user id that (access key, session token) stands for, such as `AROA...:session`,
+            None when the token is not ours. Callers without a token are the account's root, whose id is the
+            account's.
     """
 
     service_id = "sqs"
 
-    def __init__(self, store: Store, clock: Clock, *, recreation_wait_s: float = 0.0) -> None:
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        *,
+        recreation_wait_s: float = 0.0,
+        user_id_of: Callable[[str, str], str | None] | None = None,
+    ) -> None:
         self._store = store
         self._clock = clock
         self._recreation_wait_s = recreation_wait_s
+        self._user_id_of = lru_cache(maxsize=1024)(user_id_of or (lambda key, token: None))
+
+    def sender_id(self, call: Call) -> str:
+        """Return who sends, as SenderId shows it: the same id that STS's GetCallerIdentity answers with."""
+        token = call.http.headers.get("x-amz-security-token")
+        if token is None or len(token) > LONGEST_CACHED:
+            return call.account_id
+        return self._user_id_of(call.access_key, token) or call.account_id
 
 
 def answers(
@@ -97,7 +118,7 @@ def address_of(request: Request) -> tuple[str, str]:
     Raises: Refused: there is no QueueUrl, or it is no queue's address.
     """
     url = required(request, "QueueUrl")
-    found = _account_and_name(url)
+    found = _account_and_name(url) if len(url) <= LONGEST_CACHED else None
     if found is None:
         raise Refused("InvalidAddress", f"The address {url} is not valid for this endpoint.")
     return found
