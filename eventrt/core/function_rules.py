@@ -7,6 +7,7 @@ Source: semantics 01, sections 1.2, 1.3 and 1.8.
 """
 
 import re
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -122,6 +123,7 @@ _NAME = re.compile(
     r"(?P<name>[a-zA-Z0-9_-]+)(?::(?P<qualifier>\$LATEST|[a-zA-Z0-9_-]+))?"
 )
 _QUALIFIER = re.compile(r"\$LATEST|[a-zA-Z0-9_-]+")
+_TAG_SIGNS = frozenset("_.:/=+-@")
 _ROLE = re.compile(r"arn:(aws[a-zA-Z-]*)?:iam::\d{12}:role/?[a-zA-Z_0-9+=,.@\-_/]+")
 
 
@@ -155,9 +157,7 @@ class FunctionRef:
         return self.arn if self.qualifier is None else f"{self.arn}:{self.qualifier}"
 
 
-def parse_function_name(
-    text: str, *, account_id: str, region: str, qualifier: str | None = None
-) -> FunctionRef:
+def parse_function_name(text: str, *, account_id: str, region: str, qualifier: str | None = None) -> FunctionRef:
     """Take a FunctionName parameter apart: a name, a partial ARN or an ARN, with or without a qualifier.
 
     Args: account_id, region: the caller's. qualifier: the Qualifier parameter.
@@ -220,9 +220,7 @@ def check_runtime(runtime: str) -> None:
             "functions. We recommend you use a supported runtime while creating or updating functions."
         )
     if runtime in SUPPORTED_RUNTIMES:
-        raise invalid(
-            f"The runtime {runtime} is not served by eventrt yet; it serves {', '.join(SERVED_RUNTIMES)}."
-        )
+        raise invalid(f"The runtime {runtime} is not served by eventrt yet; it serves {', '.join(SERVED_RUNTIMES)}.")
     raise invalid(
         f"Value {runtime} at 'runtime' failed to satisfy constraint: Member must satisfy enum value set: "
         f"[{', '.join(SUPPORTED_RUNTIMES)}] or be a valid ARN"
@@ -250,8 +248,7 @@ def check_environment(variables: Mapping[str, str], *, compact_json: str) -> Non
     """
     reserved = [name for name in variables if name in _RESERVED_VARIABLES]
     refusal = (
-        "Lambda was unable to configure your environment variables because the environment variables "
-        "you have provided"
+        "Lambda was unable to configure your environment variables because the environment variables you have provided"
     )
     if reserved:
         raise invalid(
@@ -294,6 +291,15 @@ def check_archive_size(size_bytes: int) -> None:
         )
 
 
+def check_code_storage(size_bytes: int, *, used_bytes: int) -> None:
+    """Let code pass that the account still has room for.
+
+    Raises: Refused: all code of the account in the region would be more than 75 GiB.
+    """
+    if used_bytes + size_bytes > TOTAL_CODE_LIMIT_BYTES:
+        raise Refused("CodeStorageExceededException", "Code storage limit exceeded.")
+
+
 def check_reserved_concurrency(wanted: int, *, reserved_by_others: int) -> None:
     """Let a reservation pass that leaves 100 of the account's 1,000 to functions without one.
 
@@ -309,8 +315,15 @@ def check_reserved_concurrency(wanted: int, *, reserved_by_others: int) -> None:
 def merge_tags(present: Mapping[str, str], added: Mapping[str, str]) -> dict[str, str]:
     """Return the tags with the added ones in place.
 
-    Raises: Refused: they are more than 50.
+    Raises: Refused: a key or value has characters that tags may not have, or they are more than 50.
     """
+    for text in (*added.keys(), *added.values()):
+        if not all(sign in _TAG_SIGNS or unicodedata.category(sign)[0] in "LZN" for sign in text):
+            raise Refused(
+                "ValidationException",
+                f"1 validation error detected: Value '{text}' at 'tags' failed to satisfy constraint: Member "
+                "must satisfy regular expression pattern: ([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)",
+            )
     merged = {**present, **added}
     if len(merged) > TAGS_LIMIT:
         raise invalid("Number of tags exceeds resource tag limit.")

@@ -18,6 +18,7 @@ import orjson
 from eventrt.core import resource_policy
 from eventrt.core.function_rules import (
     FunctionRef,
+    check_code_storage,
     check_environment,
     check_limits,
     check_reserved_concurrency,
@@ -135,6 +136,8 @@ def create(tx: Tx, key: FunctionKey, settings: FunctionSettings, tags: Mapping[s
     """
     check_absent(tx, key)
     check(settings)
+    usage = tx.functions.usage(*key[:2])
+    check_code_storage(settings.code.size_bytes, used_bytes=usage.code_bytes)
     function = Function(
         _version(
             key,
@@ -197,6 +200,9 @@ def preview(tx: Tx, ref: FunctionRef, changes: Mapping[str, Any], *, revision_id
     check_settled(function.latest)
     settings = replace(_settings(function.latest), **changes)
     check(settings)
+    if "code" in changes:
+        usage = tx.functions.usage(*ref.key[:2])
+        check_code_storage(settings.code.size_bytes, used_bytes=usage.code_bytes - function.latest.code.size_bytes)
     return replace(function, latest=replace(function.latest, **_fields(settings)))
 
 

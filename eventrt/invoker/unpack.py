@@ -84,7 +84,7 @@ def _unpack(opened: zipfile.ZipFile, folder: Path) -> int:
     for entry in opened.infolist():
         parts = _parts(entry)
         kind = stat.S_IFMT(entry.external_attr >> 16) if entry.create_system == 3 else 0
-        if entry.is_dir() or kind == stat.S_IFDIR:
+        if entry.filename.endswith("/") or kind == stat.S_IFDIR:
             folders.add(parts)
         elif kind == stat.S_IFLNK:
             files.pop(parts, None)
@@ -130,7 +130,7 @@ def _parts(entry: zipfile.ZipInfo) -> tuple[str, ...]:
         with contextlib.suppress(UnicodeError):  # written as UTF-8 by tools that do not say so
             name = name.encode("cp437").decode("utf-8")
     parts = tuple(part for part in name.split("/") if part not in ("", "."))
-    if name.startswith("/") or ".." in parts or "\0" in name or (not parts and not entry.is_dir()):
+    if name.startswith("/") or ".." in parts or "\0" in name or (not parts and not name.endswith("/")):
         raise not_a_zip()
     sizes = [len(part.encode(errors="surrogateescape")) for part in parts]
     if len(sizes) > _DEPTH_LIMIT or sum(sizes) > _PATH_LIMIT_BYTES or max(sizes, default=0) > 255:

@@ -143,3 +143,19 @@ def test_a_resource_has_at_most_fifty_tags() -> None:
     assert len(rules.merge_tags(fifty, {"t1": "x"})) == 50
     with pytest.raises(Refused, match="Number of tags exceeds resource tag limit"):
         rules.merge_tags(fifty, {"one more": ""})
+
+
+@pytest.mark.parametrize("text", ["semi;colon", "new\nline", "smile\N{GRINNING FACE}"])
+def test_tags_have_letters_digits_blanks_and_few_signs(text: str) -> None:
+    assert rules.merge_tags({}, {"ä b": "_.:/=+-@ ٣"}) == {"ä b": "_.:/=+-@ ٣"}
+    for tags in ({text: ""}, {"k": text}):
+        with pytest.raises(Refused) as raised:
+            rules.merge_tags({}, tags)
+        assert raised.value.code == "ValidationException"
+
+
+def test_all_code_of_an_account_is_at_most_75_gibibytes() -> None:
+    rules.check_code_storage(1, used_bytes=rules.TOTAL_CODE_LIMIT_BYTES - 1)
+    with pytest.raises(Refused) as raised:
+        rules.check_code_storage(2, used_bytes=rules.TOTAL_CODE_LIMIT_BYTES - 1)
+    assert raised.value.code == "CodeStorageExceededException"

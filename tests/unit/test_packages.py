@@ -1,6 +1,7 @@
 """Code packages: kept once, read-only, cleared away when unused, given out by links that cannot be guessed."""
 
 import base64
+import errno
 import hashlib
 import io
 import os
@@ -16,7 +17,7 @@ from eventrt.clock import VirtualClock
 from eventrt.core.function_rules import FunctionRef
 from eventrt.core.functions import CodePackage
 from eventrt.core.refused import Refused
-from eventrt.errors import ConfigurationError
+from eventrt.errors import ConfigurationError, StoreFull
 from eventrt.invoker import functions
 from eventrt.invoker.functions import FunctionSettings
 from eventrt.invoker.packages import Packages
@@ -100,6 +101,20 @@ async def test_a_bad_archive_leaves_nothing(packages: Packages, tmp_path: Path) 
     assert {path for path in tmp_path.parent.rglob("*") if "code" not in path.parts} == before
     for directory in ("staging", "folders", "archives"):
         assert os.listdir(tmp_path / "code" / directory) == []
+
+
+async def test_a_full_disk_is_told_and_leaves_nothing(
+    packages: Packages, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def no_room(archive: bytes, folder: Path) -> int:
+        (folder / "half").write_bytes(b"x")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr("eventrt.invoker.packages.unpack", no_room)
+    with pytest.raises(StoreFull):
+        async with packages.adding(zip_of(app="1")):
+            pass
+    assert [os.listdir(tmp_path / "code" / name) for name in ("staging", "folders", "archives")] == [[], [], []]
 
 
 async def test_many_files_are_kept_as_well(packages: Packages) -> None:

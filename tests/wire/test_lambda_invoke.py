@@ -95,7 +95,9 @@ def test_event_is_refused_by_name(lambda_: Any, echo: str) -> None:
     assert "Event" in message
 
 
-@pytest.mark.parametrize("payload", [b"{", b"nothing", b'{"a":1}}', b"'a'", b"[1,]", b"\xff", b'{"a":01}'])
+@pytest.mark.parametrize(
+    "payload", [b'"\xff"', b"[" * 100_000, b"NaN", b"{", b"nothing", b'{"a":1}}', b"'a'", b"[1,]", b"\xff", b'{"a":01}']
+)
 def test_a_payload_that_is_no_json_is_refused(lambda_: Any, echo: str, payload: bytes) -> None:
     status, code, message = error_of(lambda_.invoke, FunctionName=echo, Payload=payload)
     assert (status, code) == (400, "InvalidRequestContentException")

@@ -247,3 +247,18 @@ def test_wrong_tags_are_refused_in_awss_words(lambda_: Any) -> None:
         MISSING,
         f"Event source mapping not found: {mapping}",
     )
+
+
+def test_mappings_carry_tags_as_well(daemon: RunningDaemon, lambda_: Any) -> None:
+    sqs = daemon.client("sqs")
+    url = sqs.create_queue(QueueName=new_name("q"))["QueueUrl"]
+    queue_arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    mapping = lambda_.create_event_source_mapping(
+        EventSourceArn=queue_arn, FunctionName=create(lambda_), Enabled=False, Tags={"a": "1"}
+    )
+    arn = mapping["EventSourceMappingArn"]
+    assert lambda_.list_tags(Resource=arn)["Tags"] == {"a": "1"}
+    lambda_.tag_resource(Resource=arn, Tags={"b": "2"})
+    lambda_.untag_resource(Resource=arn, TagKeys=["a"])
+    assert lambda_.list_tags(Resource=arn)["Tags"] == {"b": "2"}
+    assert error_of(daemon.client("lambda", account="999999999999").list_tags, Resource=arn)[0] == 404

@@ -49,9 +49,10 @@ class FunctionService:
         """Make a function; it is Pending in the answer and Active soon after."""
         ref = ref_of(call, request)
         if ref.qualifier is not None:
-            raise _invalid(
+            raise ApiError(
+                "ValidationException",
                 f"1 validation error detected: Value '{request['FunctionName']}' at 'functionName' failed to "
-                "satisfy constraint: a function is created by its unqualified name or ARN"
+                "satisfy constraint: Member must satisfy regular expression pattern: [a-zA-Z0-9-_]+",
             )
         changes = _changes(request)
         if not changes.get("runtime") or not changes.get("handler"):

@@ -104,10 +104,16 @@ def _named(name: str, account_id: str, region: str, qualifier: str | None) -> tu
 
 
 def _check_json(payload: bytes) -> None:
+    """Let a JSON document in UTF-8 pass.
+
+    Raises: ApiError: it is none, or nests deeper than a handler could read.
+    """
     try:
         _RAW.decode(payload)
+        if not payload.isascii():
+            payload.decode()
         return
-    except (msgspec.DecodeError, UnicodeError) as error:
+    except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
         detail = str(error)
     raise ApiError(
         "InvalidRequestContentException",
