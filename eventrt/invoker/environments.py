@@ -71,6 +71,7 @@ class Environment:
         self.made_at = self._loop.time()
         packages = site_packages(function.packages) if function.packages else None
         self._wants_boto3 = wants_boto3
+        self._sampled = 1 if function.tracing_mode == "Active" else 0
         self._launch = Launch(
             space=number,
             code=function.code.folder,
@@ -195,7 +196,7 @@ class Environment:
                 invocation.payload or b"{}",
                 invocation.request_id,
                 invocation.invoked_arn,
-                invocation.trace_header or _new_trace(),
+                invocation.trace_header or _new_trace(self._sampled),
                 invocation.client_context or b"",
                 float(int((_wall() + remaining_s) * 1000)),
             )
@@ -362,10 +363,10 @@ class Environment:
         self._runtime.forget(self.number)
 
 
-def _new_trace() -> str:
-    """Return a trace header for an invocation whose caller sent none; it is not sampled."""
+def _new_trace(sampled: int) -> str:
+    """Return a trace header for an invocation whose caller sent none; sampled where the function asks for tracing."""
     number = random.getrandbits(160)
-    return f"Root=1-{int(_wall()):08x}-{number >> 64:024x};Parent={number & (2**64 - 1):016x};Sampled=0"
+    return f"Root=1-{int(_wall()):08x}-{number >> 64:024x};Parent={number & (2**64 - 1):016x};Sampled={sampled}"
 
 
 def new_stream(function: FunctionVersion) -> str:

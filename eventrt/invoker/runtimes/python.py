@@ -234,7 +234,8 @@ class PythonRuntime:
             return await self._start_zygote(interpreter, with_boto3=with_boto3)
         if self.isolation_in_force is None or isolation != self.isolation_in_force:
             self.isolation_in_force = isolation
-            _LOG.info("runtime.isolation", isolation=isolation)
+            tell = _LOG.warning if isolation == "none" and self._wanted_isolation != "none" else _LOG.info
+            tell("runtime.isolation", isolation=isolation)
         _LOG.info("zygote.started", interpreter=interpreter.path, with_boto3=with_boto3, process_id=zygote.popen.pid)
         return zygote
 
