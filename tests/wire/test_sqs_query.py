@@ -201,3 +201,24 @@ def test_refusals_are_xml_too(queue_url: str, action: str, given: dict[str, Any]
     assert answer.text("Error/Code")
     if code is not None:
         assert answer.text("Error/Code") == code
+
+
+@pytest.mark.parametrize("host", ["sqs.us-east-1.localhost", "us-east-1.queue.localhost", "sqs.localhost", "localhost"])
+def test_the_host_header_may_name_the_service_and_the_answer_comes_back_to_it(
+    daemon: RunningDaemon, queue_url: str, host: str
+) -> None:
+    headers = {"Host": f"{host}:{daemon.port}"}
+    name = queue_url.rpartition("/")[2]
+    found = query(daemon.url, "GetQueueUrl", {"QueueName": name}, headers=headers)
+    assert found.text("GetQueueUrlResult/QueueUrl") == f"http://{host}:{daemon.port}/000000000000/{name}"
+    sent = query(queue_url, "SendMessage", {"MessageBody": "by host"}, headers=headers)
+    assert sent.status == 200
+    assert query(queue_url, "ReceiveMessage").text("ReceiveMessageResult/Message/Body") == "by host"
+
+
+def test_a_region_in_the_host_header_is_the_region_of_an_unsigned_request(daemon: RunningDaemon) -> None:
+    name = fresh()
+    headers = {"Host": f"sqs.eu-west-1.localhost:{daemon.port}"}
+    assert query(daemon.url, "CreateQueue", {"QueueName": name}, headers=headers).status == 200
+    assert daemon.client("sqs", region="eu-west-1").get_queue_url(QueueName=name)
+    assert query(daemon.url, "GetQueueUrl", {"QueueName": name}).status == 400

@@ -6,6 +6,7 @@ protocol. `AwsDoor.handle` is total: whatever comes in, an AWS-shaped answer goe
 """
 
 import random
+import re
 import zlib
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
@@ -33,6 +34,8 @@ log = structlog.get_logger(__name__)
 
 DEFAULT_ACCOUNT = "000000000000"
 DEFAULT_REGION = "us-east-1"
+_HOST_REGION = re.compile(r"(?:[a-z0-9-]+\.)?([a-z]{2}(?:-[a-z]+)+-\d)\.")
+"""`sqs.eu-west-1.localhost`, `eu-west-1.queue.localhost`: the region of a request without a signature."""
 
 _FORM_LIMIT_BYTES = 8 * 1024 * 1024
 """The longest form that is read before its service is known."""
@@ -203,6 +206,8 @@ class AwsDoor:
             access_key, region = credential.access_key, credential.region or DEFAULT_REGION
             if region == "aws-global":
                 region = DEFAULT_REGION
+        elif (named := _HOST_REGION.match(request.headers.get("host", ""))) is not None:
+            region = named[1]
         if self._verifier is not None:
             verified = self._verifier.verify(request, body, is_s3=served.id == "s3")
             if bound.streams_body:
