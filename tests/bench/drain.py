@@ -42,9 +42,7 @@ class Instant:
 def function() -> Function:
     """A function as the store keeps it, without code."""
     code = CodePackage(sha256="", size_bytes=0, folder="/nowhere")
-    return Function(
-        FunctionVersion(ACCOUNT, REGION, "bench", "python3.11", "f.h", "r", code, "r1", "c1", 0.0)
-    )
+    return Function(FunctionVersion(ACCOUNT, REGION, "bench", "python3.11", "f.h", "r", code, "r1", "c1", 0.0))
 
 
 async def drain(options: argparse.Namespace) -> dict[str, float]:
@@ -58,9 +56,7 @@ async def drain(options: argparse.Namespace) -> dict[str, float]:
         def prepare(tx: Tx) -> None:
             tx.functions.save(function())
             attributes = {"FifoQueue": "true"} if options.fifo else {}
-            queue = queues.create(
-                tx, account_id=ACCOUNT, region=REGION, name=name, attributes=attributes, tags={}
-            )
+            queue = queues.create(tx, account_id=ACCOUNT, region=REGION, name=name, attributes=attributes, tags={})
             for start in range(0, options.messages, 10):
                 queues.send(
                     tx,

@@ -9,7 +9,7 @@ from statistics import median
 
 from tests.bench.client import Api, fill, percentile
 from tests.bench.context import NOOP, Context, in_series
-from tests.bench.process import HOST
+from tests.bench.process import HOST, SHARED
 from tests.bench.report import Figure
 
 _STAMP = """
@@ -94,7 +94,7 @@ def drain_backlog(context: Context) -> Iterator[Figure]:
 def latency(context: Context) -> Iterator[Figure]:
     """From just before SendMessage to the first line of the handler, at 20 messages a second."""
     total = context.scaled(400, 60)
-    with tempfile.TemporaryDirectory(prefix="eventrt-stamps-") as folder, context.daemon() as (_, api):
+    with tempfile.TemporaryDirectory(prefix="eventrt-stamps-", dir=SHARED) as folder, context.daemon() as (_, api):
         stamps = Path(folder) / "stamps"
         api.create_function("stamp", _STAMP, Environment={"Variables": {"STAMPS": str(stamps)}})
         api.await_active("stamp")

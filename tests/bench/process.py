@@ -17,6 +17,8 @@ from typing import Any
 CLOCK_TICKS = os.sysconf("SC_CLK_TCK")
 REPOSITORY = Path(__file__).resolve().parents[2]
 HOST = "127.0.0.1"
+SHARED = Path("/var/tmp")
+"""Where files lie that handlers write for us: their /tmp is their own."""
 
 
 class DaemonFailed(Exception):  # noqa: N818 - the state of a process

@@ -57,14 +57,18 @@ def aws(tmp_path: Path, daemon: RunningDaemon) -> Aws:
         "AWS_ACCESS_KEY_ID": "test",
         "AWS_SECRET_ACCESS_KEY": "test",
         "AWS_DEFAULT_REGION": "eu-central-1",
-        "AWS_ENDPOINT_URL": daemon.url,
         "AWS_CONFIG_FILE": str(tmp_path / "none"),
         "AWS_PAGER": "",
     }
 
     def run(*arguments: str, code: int = 0) -> Any:
         done = subprocess.run(
-            [program, *arguments], cwd=tmp_path, env=environment, capture_output=True, text=True, timeout=60
+            [program, "--endpoint-url", daemon.url, *arguments],
+            cwd=tmp_path,
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=60,
         )
         assert (done.returncode == 0) == (code == 0), f"aws {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
         if code:

@@ -4,6 +4,7 @@ import importlib.metadata
 import importlib.util
 import io
 import json
+import tempfile
 import time
 import zipfile
 from collections.abc import Iterator
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 from tests.bench.client import runtime_name
+from tests.bench.process import SHARED
 from tests.running import RunningDaemon
 
 pytestmark = pytest.mark.timeout(180)
@@ -71,6 +73,13 @@ def vendored(source: str) -> bytes:
                     continue
                 package.write(str(file.locate()), str(file))
     return archive.getvalue()
+
+
+@pytest.fixture
+def journal() -> Iterator[Path]:
+    """A file that handlers can write: their /tmp is their own."""
+    with tempfile.TemporaryDirectory(prefix="eventrt-powertools-", dir=SHARED) as folder:
+        yield Path(folder) / "journal"
 
 
 @pytest.fixture(scope="module")
@@ -140,8 +149,7 @@ def await_empty(daemon: RunningDaemon, url: str, *, timeout_s: float = 30.0) -> 
         time.sleep(0.05)
 
 
-def test_the_batch_processor_brings_back_only_what_failed(daemon: RunningDaemon, tmp_path: Path) -> None:
-    journal = tmp_path / "journal"
+def test_the_batch_processor_brings_back_only_what_failed(daemon: RunningDaemon, journal: Path) -> None:
     url = deploy(daemon, "batch", BATCH, journal, queue="batch-orders", BatchSize=10)
     entries = [{"Id": str(n), "MessageBody": json.dumps({"order": n})} for n in range(1, 10)]
     daemon.client("sqs").send_message_batch(QueueUrl=url, Entries=entries)
@@ -154,8 +162,7 @@ def test_the_batch_processor_brings_back_only_what_failed(daemon: RunningDaemon,
     assert counts == {n: ["1", "2"] if n % 3 == 0 else ["1"] for n in range(1, 10)}
 
 
-def test_the_fifo_processor_keeps_what_follows_a_failure_for_later(daemon: RunningDaemon, tmp_path: Path) -> None:
-    journal = tmp_path / "journal"
+def test_the_fifo_processor_keeps_what_follows_a_failure_for_later(daemon: RunningDaemon, journal: Path) -> None:
     url = deploy(daemon, "fifo", FIFO, journal, queue="steps.fifo", BatchSize=10)
     entries = [
         {"Id": str(n), "MessageBody": json.dumps({"order": n}), "MessageGroupId": "one"} for n in (1, 2, 3, 4, 5)
@@ -171,8 +178,7 @@ def test_the_fifo_processor_keeps_what_follows_a_failure_for_later(daemon: Runni
     assert done == [1, 2, 3, 4, 5]
 
 
-def test_the_model_of_the_event_accepts_what_is_delivered(daemon: RunningDaemon, tmp_path: Path) -> None:
-    journal = tmp_path / "journal"
+def test_the_model_of_the_event_accepts_what_is_delivered(daemon: RunningDaemon, journal: Path) -> None:
     url = deploy(daemon, "model", MODEL, journal, queue="model-orders")
     sent = daemon.client("sqs").send_message(
         QueueUrl=url,

@@ -17,7 +17,7 @@ import botocore.exceptions
 from botocore.config import Config
 
 from tests.bench.client import runtime_name
-from tests.bench.process import Daemon
+from tests.bench.process import SHARED, Daemon
 from tests.torture.laws import JOURNAL_SOURCE, Books, read_journal
 
 ROLE = "arn:aws:iam::000000000000:role/torture"
@@ -44,7 +44,7 @@ class Scene:
     def __init__(self, rng: random.Random, books: Books, **daemon: Any) -> None:
         self.rng = rng
         self.books = books
-        self.directory = Path(tempfile.mkdtemp(prefix="eventrt-torture-"))
+        self.directory = Path(tempfile.mkdtemp(prefix="eventrt-torture-", dir=SHARED))
         self.journal = self.directory / "journal"
         settings = {"EVENTRT_STORE_DURABILITY": "process", **daemon.pop("settings", {})}
         self.daemon = Daemon(self.directory, settings=settings, **daemon)
