@@ -77,9 +77,7 @@ def already_mapped(mapping: EventSourceMapping) -> Refused:
 
 def in_use(verb: str) -> Refused:
     """Return the refusal of an update or a delete (`verb`) during a transition."""
-    return Refused(
-        "ResourceInUseException", f"Cannot {verb} the event source mapping because it is in use."
-    )
+    return Refused("ResourceInUseException", f"Cannot {verb} the event source mapping because it is in use.")
 
 
 def read_source(arn_text: str | None, *, region: str) -> Arn:
@@ -143,9 +141,7 @@ def changed_mapping(
     state: State = "Updating"
     if changed.enabled != mapping.enabled:
         state = "Enabling" if changed.enabled else "Disabling"
-    return replace(
-        changed, function_arn=function_arn, state=state, modified_at=now, state_reason=mapping.state_reason
-    )
+    return replace(changed, function_arn=function_arn, state=state, modified_at=now, state_reason=mapping.state_reason)
 
 
 def deleting(mapping: EventSourceMapping, *, now: float) -> EventSourceMapping:
@@ -165,9 +161,7 @@ def check_against(mapping: EventSourceMapping, queue: Queue, *, timeout_s: int) 
         if mapping.batch_size > FIFO_BATCH_SIZE:
             raise invalid(f"Batch size must be less than or equal to {FIFO_BATCH_SIZE} for FIFO queues.")
     if mapping.batch_size > UNWINDOWED_BATCH_SIZE and mapping.batching_window_s < 1:
-        raise invalid(
-            "Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10"
-        )
+        raise invalid("Maximum batch window in seconds must be greater than 0 if maximum batch size is greater than 10")
     if queue.visibility_timeout_s < timeout_s:
         raise invalid(
             f"Queue visibility timeout: {queue.visibility_timeout_s} seconds is less than Function timeout: "
@@ -216,9 +210,7 @@ def _filters(criteria: Mapping[str, Any]) -> tuple[str, ...]:
     return patterns
 
 
-def _provisioned(
-    config: Mapping[str, Any], present: ProvisionedPollers | None
-) -> ProvisionedPollers | None:
+def _provisioned(config: Mapping[str, Any], present: ProvisionedPollers | None) -> ProvisionedPollers | None:
     """Return the pollers of provisioned mode; an empty configuration leaves that mode."""
     if config.get("PollerGroupName"):
         raise invalid("Unsupported PollerGroupName parameter for given event source mapping type.")

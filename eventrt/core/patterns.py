@@ -41,9 +41,7 @@ class Dialect:
 RULES: Final = Dialect()
 """Rules of an event bus, and the filters of mappings."""
 
-TOPICS: Final = Dialect(
-    operators=OPERATORS - {"wildcard"}, dotted=False, anything_but=frozenset(("prefix",))
-)
+TOPICS: Final = Dialect(operators=OPERATORS - {"wildcard"}, dotted=False, anything_but=frozenset(("prefix",)))
 """Filter policies of a topic's subscriptions."""
 
 
@@ -205,9 +203,7 @@ def _leaf(alternatives: Sequence[Any], path: tuple[str, ...], dialect: Dialect) 
     return matches
 
 
-def _scalar_test(
-    strings: frozenset[Any], exact: set[tuple[str, Any]], predicates: Sequence[Predicate]
-) -> Predicate:
+def _scalar_test(strings: frozenset[Any], exact: set[tuple[str, Any]], predicates: Sequence[Predicate]) -> Predicate:
     """Return the test of one scalar; the common case, a set of strings, is one look-up."""
     if not predicates and len(strings) == len(exact):
         return lambda value: type(value) is str and value in strings

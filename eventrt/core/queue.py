@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any, Final, TypeAlias
 
 from eventrt.core.backoff import delay_s
-from eventrt.core.batching import PAYLOAD_LIMIT_BYTES, OpenBatch
+from eventrt.core.batching import PAYLOAD_LIMIT_BYTES, OpenBatch, event_bytes
 from eventrt.core.partial import WHOLE_BATCH, failed_ids
 from eventrt.core.records import Batch, FunctionError, Outcome, Record, ServiceFault, Succeeded, Throttled
 from eventrt.core.scaling import FIRST_CONCURRENCY, MOST_CONCURRENCY, ConcurrencyWindow
@@ -191,7 +191,7 @@ class QueueMachine:
             self._finish(flight, batch.records, outcome)
         else:
             if isinstance(outcome, Throttled):
-                self.window.throttle(now)
+                self.window.throttle(now, running=len(self._running))
             elif outcome.status < 500:
                 # the function is not there, or will never take this event: trying again helps nobody
                 self._finish(flight, batch.records, outcome, release=outcome.status == 404)
@@ -267,9 +267,9 @@ class QueueMachine:
             self.rang()
         if self._retrying and (again := self._due_retry(now)) is not None:
             return again
-        if self._open.is_ready(now=now):
-            self._close(self._open_until, self._open_lease_s)
-        if self._ready:
+        if self._open.records and (self._open.is_ready(now=now) or now >= self._open_until):
+            self._close(self._open.take(), self._open_until, self._open_lease_s)
+        if self._ready or self._retrying:
             self._drop_expired(now)
             if self._settles:
                 return self.next_action(now=now)
@@ -312,7 +312,9 @@ class QueueMachine:
         if (closes_at := self._open.closes_at) is not None:
             moments.append(min(closes_at, self._open_until))
         if self._retrying:
-            moments.append(min(flight.retry_at for flight in self._retrying))
+            if len(self._running) < self.window.size:
+                moments.append(min(flight.retry_at for flight in self._retrying))
+            moments.append(min(flight.leased_until for flight in self._retrying))
         moments.extend(
             min(flight.extend_at, flight.leased_until)
             if flight.batch.number not in self._extending
@@ -362,17 +364,24 @@ class QueueMachine:
         """Add records to the open batch, closing it whenever it is full."""
         collecting = self._open
         lease_s = leased_until - now
+        if (  # the usual case: what came is a batch
+            not collecting.window_s
+            and not collecting.records
+            and 0 < len(records) <= collecting.size
+            and event_bytes(records) <= collecting.limit_bytes
+        ):
+            self._close(tuple(records), leased_until, lease_s)
+            return
         for record in records:
             if not collecting.fits(record):
-                self._close(min(self._open_until, leased_until), lease_s)
+                self._close(collecting.take(), self._open_until, self._open_lease_s)
             if not collecting.records:
                 self._open_until, self._open_lease_s = leased_until, lease_s
             collecting.add(record, now=now)
         if collecting.is_ready(now=now):
-            self._close(self._open_until, self._open_lease_s)
+            self._close(collecting.take(), self._open_until, self._open_lease_s)
 
-    def _close(self, leased_until: float, lease_s: float) -> None:
-        records = self._open.take()
+    def _close(self, records: tuple[Record, ...], leased_until: float, lease_s: float) -> None:
         self._batches += 1
         self._ready.append(_Flight(Batch(self._batches, records), "", leased_until, lease_s))
 
@@ -390,9 +399,7 @@ class QueueMachine:
         for key, collecting in groups.items():
             self._queue_group(key, collecting.take(), leased_until, lease_s)
 
-    def _queue_group(
-        self, key: str, records: tuple[Record, ...], leased_until: float, lease_s: float
-    ) -> None:
+    def _queue_group(self, key: str, records: tuple[Record, ...], leased_until: float, lease_s: float) -> None:
         self._batches += 1
         flight = _Flight(Batch(self._batches, records), key, leased_until, lease_s)
         if key in self._held:
@@ -407,9 +414,7 @@ class QueueMachine:
         if held is None:
             return
         if has_failed and held:
-            self._settles.append(
-                Settle(released=tuple([record for flight in held for record in flight.batch.records]))
-            )
+            self._settles.append(Settle(released=tuple([record for flight in held for record in flight.batch.records])))
             held.clear()
         if held:
             self._ready.append(held.popleft())
@@ -436,8 +441,10 @@ class QueueMachine:
         return Invoke(flight.batch)
 
     def _due_retry(self, now: float) -> Invoke | None:
+        if len(self._running) >= self.window.size:
+            return None
         for position, flight in enumerate(self._retrying):
-            if flight.retry_at <= now:
+            if flight.retry_at <= now < flight.leased_until:
                 del self._retrying[position]
                 flight.batch = replace(flight.batch, attempt=flight.batch.attempt + 1)
                 return self._start(flight, now)
@@ -445,10 +452,12 @@ class QueueMachine:
 
     def _drop_expired(self, now: float) -> None:
         """Give up batches whose leases ended before their turn came; their records are on the queue again."""
-        expired = [flight for flight in self._ready if flight.leased_until <= now]
-        for flight in expired:
+        for flight in [flight for flight in self._ready if flight.leased_until <= now]:
             self._ready.remove(flight)
             self._extending.pop(flight.batch.number, None)
+            self._finish(flight, flight.batch.records, None)
+        for flight in [flight for flight in self._retrying if flight.leased_until <= now]:
+            self._retrying.remove(flight)
             self._finish(flight, flight.batch.records, None)
 
     def _retry(self, flight: _Flight, outcome: Throttled | ServiceFault, now: float, chance: float) -> None:

@@ -7,7 +7,7 @@ FIRST_CONCURRENCY = 5
 MOST_CONCURRENCY = 1250
 GROWTH_PER_S = 300 / 60
 CALM_AFTER_THROTTLE_S = 2.0
-"""After a throttle the window holds still for so long; throttles meanwhile are the same event."""
+"""After a throttle the window does not grow for so long."""
 FORGET_AFTER_S = 60.0
 """A window without pressure for so long goes back to where it began."""
 _ROUNDING = 1e-6
@@ -55,16 +55,18 @@ class ConcurrencyWindow:
         self._pressed_at = None
         if self._relaxed_at is None:
             self._relaxed_at = now
-        elif self.size > self.first and now - self._relaxed_at >= FORGET_AFTER_S:
+        elif self.size != self.first and now - self._relaxed_at >= FORGET_AFTER_S:
             self._exact = float(self.first)
             self.size = self.first
 
-    def throttle(self, now: float) -> None:
-        """An invocation found no room: halve, once for all that were refused together."""
-        if now >= self._calm_until:
-            self._exact = max(1.0, self.size / 2)
-            self.size = int(self._exact)
-            self._calm_until = now + CALM_AFTER_THROTTLE_S
+    def throttle(self, now: float, *, running: int) -> None:
+        """An invocation found no room beside `running` others: there is room for those, and no growth for a while.
+
+        Of several that are refused together the last one finds the right number.
+        """
+        self._exact = min(self._exact, float(max(1, running)))
+        self.size = int(self._exact + _ROUNDING)
+        self._calm_until = now + CALM_AFTER_THROTTLE_S
         self._pressed_at = None
 
     def grows_at(self, now: float) -> float | None:

@@ -436,9 +436,7 @@ class QueueRunner:
     async def _extend(self, batch: Batch) -> None:
         mapping = self.mapping
         try:
-            leased_s = await self._store.write(
-                lambda tx: sqs.extend(tx, mapping, batch.records), durable=False
-            )
+            leased_s = await self._store.write(lambda tx: sqs.extend(tx, mapping, batch.records), durable=False)
         except StoreFull:
             leased_s = None
         if leased_s is None:
@@ -456,7 +454,7 @@ class QueueRunner:
             self._enter()
 
     def _tell(self, action: Settle, refused: int) -> None:
-        """Log the batch, quietly when all is well, and let observers know."""
+        """Let observers know of a batch; the daemon logs it as one of them."""
         batch, outcome = action.batch, action.outcome
         end = self._ends.pop(batch.number, None) if batch is not None else None
         if batch is None or outcome is None or end is None:
@@ -466,20 +464,6 @@ class QueueRunner:
         failed = len(batch.records) - done
         if failed:
             self._last_error = _error_of(outcome)
-            _LOG.warning(
-                "batch.invoked",
-                mapping_id=mapping.id,
-                source_arn=mapping.source_arn,
-                function=mapping.function_name,
-                request_id=request_id,
-                batch_number=batch.number,
-                batch_size=len(batch.records),
-                attempt=batch.attempt,
-                outcome=type(outcome).__name__,
-                failed=failed,
-                error=self._last_error,
-                duration_ms=round(duration_ms, 3),
-            )
         if self._rooms.observers:
             report = BatchReport(mapping, batch, outcome, request_id, duration_ms, done, failed)
             for observer in self._rooms.observers:

@@ -96,9 +96,7 @@ def receive(tx: Tx, mapping: EventSourceMapping, limit: int) -> Leased:
     )
 
 
-def settle(
-    tx: Tx, mapping: EventSourceMapping, done: Sequence[Record], released: Sequence[Record]
-) -> list[Record]:
+def settle(tx: Tx, mapping: EventSourceMapping, done: Sequence[Record], released: Sequence[Record]) -> list[Record]:
     """Delete the done and end the leases of the released; return those the queue would not let go.
 
     A queue that is gone took its messages along, so there is nothing left to settle.
@@ -164,9 +162,7 @@ def _attributes(message: ReceivedMessage) -> dict[str, str]:
     return attributes
 
 
-def _write(
-    message: ReceivedMessage, arn: str, region: str, attributes: Mapping[str, str], key: str
-) -> Record:
+def _write(message: ReceivedMessage, arn: str, region: str, attributes: Mapping[str, str], key: str) -> Record:
     body: dict[str, Any] = {
         "messageId": message.message_id,
         "receiptHandle": message.receipt_handle,

@@ -195,7 +195,9 @@ class Supervisor:
                     if self._clock.now() - started_at > 60.0:
                         post.restarts = 0
                     post.restarts += 1
-                    self._keep_problem(mapping_id, f"{type(error).__name__} in the poller; it is started again.")
+                    problem = f"{_name_of(error)} in the poller; it is started again."
+                    post.mapping = replace(post.mapping, problem=problem)
+                    self._keep_problem(mapping_id, problem)
                     with anyio.CancelScope() as post.pause:
                         await self._clock.sleep_until(
                             self._clock.now() + delay_s(post.restarts, 0.5, first_s=1.0, longest_s=60.0)
@@ -225,6 +227,13 @@ class Supervisor:
                 await self._store.write(partial(_set_problems, problems=problems))
             except StoreFull as error:
                 _LOG.warning("mapping.problem_not_kept", error=str(error))
+
+
+def _name_of(error: BaseException) -> str:
+    """Return the kind of an error, of a group that of its first one."""
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    return type(error).__name__
 
 
 def _settle_states(tx: Tx, changed: Sequence[EventSourceMapping]) -> None:

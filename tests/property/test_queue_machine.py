@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from hypothesis import example, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from eventrt.core.batching import event_bytes
@@ -121,7 +121,9 @@ class World:
             self.opened_at[delivery] = self.now
             records.append(record)
         pending = [m for m in self.messages if not m.is_deleted]
-        future = [max(m.invisible_until, m.arrives_at) for m in pending if max(m.invisible_until, m.arrives_at) > self.now]
+        future = [
+            max(m.invisible_until, m.arrives_at) for m in pending if max(m.invisible_until, m.arrives_at) > self.now
+        ]
         self.machine.feed(
             records,
             now=self.now,
@@ -209,9 +211,7 @@ class World:
         if self.policy.reports_failures and self.chance.random() < self.partial:
             first = failing[0]
             listed = [
-                m
-                for m in messages
-                if m.failures_left > 0 or (self.policy.keeps_order and m.number > first.number)
+                m for m in messages if m.failures_left > 0 or (self.policy.keeps_order and m.number > first.number)
             ]
             for message in failing:
                 message.failures_left -= 1

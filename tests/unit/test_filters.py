@@ -76,9 +76,23 @@ def test_of_duplicate_keys_the_last_one_counts() -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["", "null", "[]", "{}", "{", '"body"', '{"body": "x"}', '{"body": []}', '{"body": {}}', '{"body": {"a": 1}}',
-     '{"a": [NaN]}', '{"body": [{"like": 1}]}', '{"body": {"a": [{"numeric": ["<", "1"]}]}}', "{" * 5000,
-     '{"a":' * 3000 + "[1]" + "}" * 3000],
+    [
+        "",
+        "null",
+        "[]",
+        "{}",
+        "{",
+        '"body"',
+        '{"body": "x"}',
+        '{"body": []}',
+        '{"body": {}}',
+        '{"body": {"a": 1}}',
+        '{"a": [NaN]}',
+        '{"body": [{"like": 1}]}',
+        '{"body": {"a": [{"numeric": ["<", "1"]}]}}',
+        "{" * 5000,
+        '{"a":' * 3000 + "[1]" + "}" * 3000,
+    ],
 )
 def test_what_is_no_pattern_is_refused(text: str) -> None:
     with pytest.raises(PatternError):

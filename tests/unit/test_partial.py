@@ -9,7 +9,16 @@ KNOWN = {"a", "b", "c"}
 
 @pytest.mark.parametrize(
     "payload",
-    [b"null", b"{}", b'""', b"[]", b'{"batchItemFailures": []}', b'{ "batchItemFailures" : null }', b'{"other": 1}', b" null "],
+    [
+        b"null",
+        b"{}",
+        b'""',
+        b"[]",
+        b'{"batchItemFailures": []}',
+        b'{ "batchItemFailures" : null }',
+        b'{"other": 1}',
+        b" null ",
+    ],
 )
 def test_empty_answers_are_full_success(payload: bytes) -> None:
     assert failed_ids(payload, KNOWN) == frozenset()

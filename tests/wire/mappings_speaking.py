@@ -139,9 +139,7 @@ def begin(
     told = new_name("told")
     told_url = sqs.create_queue(QueueName=told)["QueueUrl"]
     source = TELLER + behave
-    made = create(
-        daemon.client("lambda"), source, Environment={"Variables": {"TOLD": told}}, Timeout=20, **function
-    )
+    made = create(daemon.client("lambda"), source, Environment={"Variables": {"TOLD": told}}, Timeout=20, **function)
     return Life(daemon, url, arn, made, told_url)
 
 

@@ -1,6 +1,7 @@
 """Event source mappings over the wire: what reaches the function, what becomes of it, and how a mapping is managed."""
 
 import hashlib
+import itertools
 import json
 import time
 import uuid
@@ -239,12 +240,12 @@ def test_groups_run_side_by_side_and_each_in_order(daemon: RunningDaemon) -> Non
     life.map(BatchSize=1)
     words = life.told_all(12)
     spans = sorted((word["began"], word["ended"]) for word in words)
-    assert any(second[0] < first[1] for first, second in zip(spans, spans[1:], strict=False)), "no two at once"
+    assert any(second[0] < first[1] for first, second in itertools.pairwise(spans)), "no two at once"
     for group in range(4):
         mine = [word for word in words if bodies_of(word)[0].startswith(f"g{group} ")]
         mine.sort(key=lambda word: word["began"])
         assert [bodies_of(word)[0][-1] for word in mine] == ["0", "1", "2"]
-        assert all(first["ended"] <= second["began"] for first, second in zip(mine, mine[1:], strict=False))
+        assert all(first["ended"] <= second["began"] for first, second in itertools.pairwise(mine))
     life.empties()
 
 
@@ -438,9 +439,7 @@ def test_a_mapping_whose_function_is_gone_says_so_and_goes_on_when_it_is_back(da
     )
     assert shown["LastProcessingResult"] == "PROBLEM: The function does not exist."
     assert shown["State"] == "Enabled"
-    life.lambda_.create_function(
-        **request_of(life.function, TELLER + QUIET, Environment=configuration["Environment"])
-    )
+    life.lambda_.create_function(**request_of(life.function, TELLER + QUIET, Environment=configuration["Environment"]))
     assert life.told() is not None
     shown = wait_for(
         lambda: life.lambda_.get_event_source_mapping(UUID=life.uuid), lambda found: "LastProcessingResult" not in found
@@ -473,15 +472,19 @@ def _refusals(life: Life) -> list[tuple[dict[str, Any], str]]:
         ({"EventSourceArn": life.queue_arn.replace("us-east-1", "eu-west-1")}, "Unrecognized event source."),
         (
             {"EventSourceArn": stream, "StartingPosition": "LATEST"},
-            "Event source mappings for Kinesis streams (kinesis) are not served by eventrt yet; it serves Amazon SQS "
-            f"queues. Event source: {stream}",
+            (
+                "Event source mappings for Kinesis streams (kinesis) are not served by eventrt yet; it serves "
+                f"Amazon SQS queues. Event source: {stream}"
+            ),
         ),
         ({"FunctionName": new_name()}, "Function does not exist"),
         ({"FunctionName": f"{life.function}:7"}, "Function does not exist"),
         (
             {"EventSourceArn": nowhere},
-            "Error occurred while ReceiveMessage. SQS Error Code: AWS.SimpleQueueService.NonExistentQueue. SQS Error "
-            "Message: The specified queue does not exist.",
+            (
+                "Error occurred while ReceiveMessage. SQS Error Code: AWS.SimpleQueueService.NonExistentQueue. SQS "
+                "Error Message: The specified queue does not exist."
+            ),
         ),
         (
             {"BatchSize": 11},
@@ -496,7 +499,10 @@ def _refusals(life: Life) -> list[tuple[dict[str, Any], str]]:
             {"BisectBatchOnFunctionError": True},
             "Unsupported BisectBatchOnFunctionError parameter for given event source mapping type.",
         ),
-        ({"MaximumRetryAttempts": 0}, "Unsupported MaximumRetryAttempts parameter for given event source mapping type."),
+        (
+            {"MaximumRetryAttempts": 0},
+            "Unsupported MaximumRetryAttempts parameter for given event source mapping type.",
+        ),
         (
             {"ParallelizationFactor": 2},
             "Unsupported ParallelizationFactor parameter for given event source mapping type.",
@@ -555,8 +561,10 @@ def test_a_second_mapping_between_the_same_two_is_a_conflict(daemon: RunningDaem
     ) == (
         409,
         "ResourceConflictException",
-        f'An event source mapping with SQS arn (" {life.queue_arn} ") and function (" {life.function} ") already '
-        f"exists. Please update or delete the existing mapping with UUID {life.uuid}",
+        (
+            f'An event source mapping with SQS arn (" {life.queue_arn} ") and function (" {life.function} ") already '
+            f"exists. Please update or delete the existing mapping with UUID {life.uuid}"
+        ),
     )
 
 

@@ -73,9 +73,7 @@ class EventSourceMappingService:
                 limit=limit,
             )
         )
-        answer: dict[str, Any] = {
-            "EventSourceMappings": [configuration_of(mapping) for mapping in page.mappings]
-        }
+        answer: dict[str, Any] = {"EventSourceMappings": [configuration_of(mapping) for mapping in page.mappings]}
         if page.next_after is not None:
             answer["NextMarker"] = base64.urlsafe_b64encode(str(page.next_after).encode()).decode()
         return answer
@@ -95,9 +93,7 @@ class EventSourceMappingService:
         """Let a mapping go; it is Deleting until its poller has stopped, and then it is not there."""
         mapping_id = request["UUID"].lower()
         return await self._write(
-            lambda tx: mappings.delete(
-                tx, mapping_id=mapping_id, account_id=call.account_id, region=call.region
-            )
+            lambda tx: mappings.delete(tx, mapping_id=mapping_id, account_id=call.account_id, region=call.region)
         )
 
     async def _write(self, unit: Callable[[Tx], EventSourceMapping]) -> Answer:

@@ -81,7 +81,7 @@ class SqliteMappings:
                 where.append("unqualified_function_arn = ?")
                 values.append(function_arn.rpartition(":")[0])
         rows = self._engine.connection.execute(
-            f"SELECT position, document FROM mappings WHERE {' AND '.join(where)} AND position > ?"  # noqa: S608 - our own words
+            f"SELECT position, document FROM mappings WHERE {' AND '.join(where)} AND position > ?"
             " ORDER BY position LIMIT ?",
             (*values, after, limit + 1),
         ).fetchall()
