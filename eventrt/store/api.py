@@ -15,6 +15,8 @@ from eventrt.store.mappings import MappingRepository
 from eventrt.store.messages import MessageRepository
 from eventrt.store.notes import NoteRepository
 from eventrt.store.queues import QueueRepository
+from eventrt.store.streams import StreamRepository
+from eventrt.store.tables import TableRepository
 
 T = TypeVar("T")
 
@@ -38,6 +40,16 @@ class Tx(Protocol):
     @property
     def messages(self) -> MessageRepository:
         """Messages on queues: ready, delayed, in flight."""
+        ...
+
+    @property
+    def streams(self) -> StreamRepository:
+        """Streams, their shards and records; those of tables too."""
+        ...
+
+    @property
+    def tables(self) -> TableRepository:
+        """Tables and their items."""
         ...
 
     @property

@@ -23,7 +23,7 @@ class SqliteIdentities:
     def role(self, account_id: str, name: str) -> Role | None:
         """Return a role, or None."""
         row = self._run(
-            f"SELECT {_ROLE} FROM roles WHERE account_id = ? AND key = ?",  # noqa: S608 - a constant list
+            f"SELECT {_ROLE} FROM roles WHERE account_id = ? AND key = ?",
             (account_id, name.casefold()),
         ).fetchone()
         return _role(row) if row else None
@@ -31,7 +31,7 @@ class SqliteIdentities:
     def roles(self, account_id: str, *, path_prefix: str, after: str, limit: int) -> Sequence[Role]:
         """Return up to `limit` roles whose path begins so, after the folded name `after`."""
         rows = self._run(
-            f"SELECT {_ROLE} FROM roles WHERE account_id = ? AND key > ? "  # noqa: S608 - a constant list
+            f"SELECT {_ROLE} FROM roles WHERE account_id = ? AND key > ? "
             "AND substr(path, 1, length(?)) = ? ORDER BY key LIMIT ?",
             (account_id, after, path_prefix, path_prefix, limit),
         )
@@ -44,7 +44,7 @@ class SqliteIdentities:
     def save_role(self, role: Role) -> None:
         """Insert the role, or replace the one of its name."""
         self._run(
-            f"INSERT OR REPLACE INTO roles (key, {_ROLE}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608 - constant
+            f"INSERT OR REPLACE INTO roles (key, {_ROLE}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
             (
                 role.name.casefold(),
                 role.account_id,
@@ -95,7 +95,7 @@ class SqliteIdentities:
     def policy(self, account_id: str, name: str) -> ManagedPolicy | None:
         """Return a managed policy of the account, or None."""
         row = self._run(
-            f"SELECT {_POLICY} FROM policies WHERE account_id = ? AND key = ?",  # noqa: S608 - a constant list
+            f"SELECT {_POLICY} FROM policies WHERE account_id = ? AND key = ?",
             (account_id, name.casefold()),
         ).fetchone()
         return _policy(row) if row else None
@@ -103,7 +103,7 @@ class SqliteIdentities:
     def policies(self, account_id: str) -> Sequence[ManagedPolicy]:
         """Return all managed policies of the account, at most 1,500, in order of names."""
         rows = self._run(
-            f"SELECT {_POLICY} FROM policies WHERE account_id = ? ORDER BY key",  # noqa: S608 - a constant list
+            f"SELECT {_POLICY} FROM policies WHERE account_id = ? ORDER BY key",
             (account_id,),
         )
         return [_policy(row) for row in rows]
@@ -115,7 +115,7 @@ class SqliteIdentities:
     def save_policy(self, policy: ManagedPolicy) -> None:
         """Insert the policy, or replace the one of its name; versions stay."""
         self._run(
-            f"INSERT OR REPLACE INTO policies (key, {_POLICY}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",  # noqa: S608 - constant
+            f"INSERT OR REPLACE INTO policies (key, {_POLICY}) VALUES (?,?,?,?,?,?,?,?,?,?,?)",
             (
                 policy.name.casefold(),
                 policy.account_id,
@@ -206,7 +206,7 @@ class SqliteIdentities:
     def roles_with_policy(self, account_id: str, policy_arn: str) -> Sequence[Role]:
         """Return the roles it is attached to, in order of names."""
         rows = self._run(
-            f"SELECT {_ROLE} FROM roles WHERE account_id = ? AND key IN "  # noqa: S608 - a constant list
+            f"SELECT {_ROLE} FROM roles WHERE account_id = ? AND key IN "
             "(SELECT role_key FROM role_attachments WHERE account_id = ? AND policy_arn = ?) ORDER BY key",
             (account_id, account_id, policy_arn),
         )
@@ -215,7 +215,7 @@ class SqliteIdentities:
     def roles_with_boundary(self, account_id: str, policy_arn: str) -> Sequence[Role]:
         """Return the roles whose permissions boundary it is, in order of names."""
         rows = self._run(
-            f"SELECT {_ROLE} FROM roles WHERE account_id = ? AND boundary_arn = ? ORDER BY key",  # noqa: S608 - constant
+            f"SELECT {_ROLE} FROM roles WHERE account_id = ? AND boundary_arn = ? ORDER BY key",
             (account_id, policy_arn),
         )
         return [_role(row) for row in rows]

@@ -15,6 +15,8 @@ from eventrt.store.sqlite.messages import SqliteMessages
 from eventrt.store.sqlite.notes import SqliteNotes
 from eventrt.store.sqlite.queues import SqliteQueues
 from eventrt.store.sqlite.shelves import Shelves
+from eventrt.store.sqlite.streams import SqliteStreams
+from eventrt.store.sqlite.tables import SqliteTables
 
 T = TypeVar("T")
 
@@ -28,6 +30,8 @@ class SqliteTx(StampedTx):
         shelves = Shelves(engine)
         self.queues = SqliteQueues(engine, shelves)
         self.messages = SqliteMessages(engine, shelves, self.queues)
+        self.streams = SqliteStreams(engine)
+        self.tables = SqliteTables(engine)
         self.functions = SqliteFunctions(engine)
         self.mappings = SqliteMappings(engine)
         self.identities = SqliteIdentities(engine)
