@@ -284,16 +284,20 @@ class AwsDoor:
         content_type = headers.get("content-type", "")
         if request.method == "POST" and content_type.startswith("application/x-www-form-urlencoded"):
             form = await request.read_body(_FORM_LIMIT_BYTES)
-            if b"Action=" in form or "Action=" in request.query:
+            if (b"Action=" in form or "Action=" in request.query) and self._may_be_query(request):
                 return self._find_query(request, form)
             found = self._find_route(request)
             found.form = form
             return found
-        if "Action=" in request.query and request.method in ("GET", "POST"):
-            # A REST query string may have an `Action` too; the Query protocol's always has its Version or a scope.
+        if "Action=" in request.query and request.method in ("GET", "POST") and self._may_be_query(request):
             form = await request.read_body(_FORM_LIMIT_BYTES) if request.method == "POST" else b""
             return self._find_query(request, form)
         return self._find_route(request)
+
+    def _may_be_query(self, request: Request) -> bool:
+        """Is this perhaps a Query request? Not one that is signed for a service which does not speak Query."""
+        hint = self._scope_of(request)
+        return hint is None or "query" in hint.model.protocols
 
     def _find_cbor(self, request: Request) -> _Asked:
         parts = request.path.split("/")
