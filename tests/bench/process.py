@@ -71,7 +71,7 @@ class Daemon:
         self._settings = dict(settings or {})
         self._arguments = arguments
         self._prefix = prefix
-        self._preexec = preexec
+        self.preexec = preexec
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -103,7 +103,7 @@ class Daemon:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                preexec_fn=self._preexec,
+                preexec_fn=self.preexec,
                 start_new_session=True,
             )
 
@@ -192,6 +192,10 @@ class Daemon:
         """Return the process ids below the daemon."""
         return descendants(self.pid)
 
+    def children(self) -> list[int]:
+        """Return the processes the daemon itself started: the zygotes that fork environments."""
+        return [pid for pid in self.descendants() if _is_child(pid, self.pid)]
+
     def leftovers(self) -> list[int]:
         """Return the processes that carry this daemon's data directory or port in their command or environment."""
         marks = (str(self.data).encode(), f"{HOST}:{self.port}".encode())
@@ -254,6 +258,13 @@ def descendants(pid: int) -> list[int]:
         layer = [child for parent in layer for child in children.get(parent, [])]
         found += layer
     return found
+
+
+def _is_child(pid: int, parent: int) -> bool:
+    try:
+        return int(_stat(pid)[1]) == parent
+    except OSError:
+        return False
 
 
 def _stat(pid: int) -> list[str]:

@@ -13,16 +13,16 @@ import time
 import traceback
 from collections.abc import Callable
 
-from tests.torture import disks, kills, signals
+from tests.torture import disks, kills, signals, stuck
 from tests.torture.laws import Books
 from tests.torture.scene import Progress, Scene
 
 Trial = Callable[[random.Random, Books, int, Progress], None]
 
 
-def _with_scene(run: Callable[[Scene, int, Progress], None], times: Callable[[int], int]) -> Trial:
+def _with_scene(run: Callable[[Scene, int, Progress], None], times: Callable[[int], int], *arguments: str) -> Trial:
     def trial(rng: random.Random, books: Books, cycles: int, say: Progress) -> None:
-        scene = Scene(rng, books)
+        scene = Scene(rng, books, arguments=arguments)
         try:
             run(scene, times(cycles), say)
         finally:
@@ -73,6 +73,8 @@ TRIALS: dict[str, Trial] = {
     "sigterm": _with_scene(signals.sigterm, _few),
     "second-signal": _with_scene(signals.second_signal, lambda cycles: 1),
     "sigstop": _with_scene(signals.stopped, lambda cycles: max(3, cycles // 3)),
+    "stuck": _with_scene(stuck.stuck_handlers, lambda cycles: 6),
+    "clock": _with_scene(stuck.clock_jumps, lambda cycles: max(5, cycles), "--test-clock"),
     "disk-full": _disk_full,
     "read-only": _with_scene(lambda scene, times, say: disks.read_only(scene, say), lambda cycles: 1),
     "taken": _with_scene(lambda scene, times, say: disks.taken(scene, say), lambda cycles: 1),

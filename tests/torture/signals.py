@@ -49,7 +49,7 @@ def handlers_killed(scene: Scene, times: int, say: Progress) -> None:
     with _load(scene, orders, steps).running():
         for _ in range(times):
             time.sleep(scene.rng.uniform(0.1, 0.6))
-            leaves = [pid for pid in scene.daemon.descendants() if not descendants(pid) and not _is_zygote(pid)]
+            leaves = [pid for pid in _below_zygotes(scene) if not descendants(pid)]
             if leaves:
                 _kill(scene.rng.choice(leaves))
                 killed += 1
@@ -67,7 +67,7 @@ def zygote_killed(scene: Scene, times: int, say: Progress) -> None:
     with _load(scene, orders, steps).running():
         for number in range(times):
             time.sleep(scene.rng.uniform(0.3, 0.9))
-            zygotes = [pid for pid in scene.daemon.descendants() if _is_zygote(pid)]
+            zygotes = scene.daemon.children()
             family = scene.daemon.descendants() if number % 2 else []
             for pid in {*zygotes, *family}:
                 _kill(pid)
@@ -153,12 +153,10 @@ def stopped(scene: Scene, times: int, say: Progress) -> None:
     say(f"{times} times SIGSTOP and SIGCONT: all messages seen")
 
 
-def _is_zygote(pid: int) -> bool:
-    """Is it the process that forks the environments? It has children, or says so in its command line."""
-    try:
-        return b"zygote" in Path(f"/proc/{pid}/cmdline").read_bytes() or bool(descendants(pid))
-    except OSError:
-        return False
+def _below_zygotes(scene: Scene) -> list[int]:
+    """Return the processes below the daemon that it did not start itself."""
+    zygotes = set(scene.daemon.children())
+    return [pid for pid in scene.daemon.descendants() if pid not in zygotes]
 
 
 def _kill(pid: int) -> None:
