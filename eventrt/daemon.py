@@ -250,7 +250,6 @@ class Daemon:
         )
 
     def _tell_ready(self, sock: socket.socket) -> None:
-        gc.collect()
         gc.freeze()  # what is there now stays: the collector need not look at it again
         url = url_of(sock)
         _LOG.info(

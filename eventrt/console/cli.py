@@ -70,8 +70,10 @@ def serve(
         for mistake in error.mistakes:
             click.echo(f"eventrt: {mistake}", err=True)
         sys.exit(EX_CONFIG)
-    from eventrt.process import run
+    from eventrt.lean import starting
 
+    with starting():
+        from eventrt.process import run
     sys.exit(run(settings, insecure=insecure or _is_true("EVENTRT_INSECURE")))
 
 

@@ -16,11 +16,13 @@ from typing import Any
 
 import anyio
 import structlog
-from aiohttp import web
 from aiohttp.abc import AbstractStreamWriter
 from aiohttp.client_exceptions import ClientPayloadError
 from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.web_protocol import RequestHandler, RequestPayloadError
+from aiohttp.web_request import BaseRequest
+from aiohttp.web_response import StreamResponse
+from aiohttp.web_server import Server
 from anyio.abc import TaskStatus
 
 from eventrt.errors import StartupError
@@ -82,7 +84,7 @@ class HttpServer:
         self._max_header_bytes = max_header_bytes
         self._grace_s = grace_s
         self._date = _DateLine()
-        self._web: web.Server | None = None
+        self._web: Server | None = None
 
     @property
     def connections(self) -> int:
@@ -95,7 +97,7 @@ class HttpServer:
         Raises: StartupError: the address is taken, or not this machine's.
         """
         loop = asyncio.get_running_loop()
-        self._web = web.Server(
+        self._web = Server(
             self._serve,
             handler_cancellation=True,
             access_log=None,
@@ -126,7 +128,7 @@ class HttpServer:
             with anyio.CancelScope(shield=True):
                 await self._drain(self._web)
 
-    async def _drain(self, server: web.Server) -> None:
+    async def _drain(self, server: Server) -> None:
         """Close idle connections, let running requests finish within the grace, then close what is left."""
         server.pre_shutdown()
         # aiohttp takes its timeout twice, for handlers to end and again after it has cancelled their reading: the
@@ -141,7 +143,7 @@ class HttpServer:
             return _Refused()
         return server()
 
-    async def _serve(self, raw: web.BaseRequest) -> "_Whole | _Streamed":
+    async def _serve(self, raw: BaseRequest) -> "_Whole | _Streamed":
         body = _Body(raw, self._stall_timeout_s, self._min_body_rate)
         message = raw._message
         path, _, query = message.path.partition("?")
@@ -237,7 +239,7 @@ class _Body:
 
     __slots__ = ("_is_broken", "_is_waiting", "_min_rate", "_raw", "_stall_s")
 
-    def __init__(self, raw: web.BaseRequest, stall_timeout_s: float, min_rate: int) -> None:
+    def __init__(self, raw: BaseRequest, stall_timeout_s: float, min_rate: int) -> None:
         self._raw = raw
         self._stall_s = stall_timeout_s
         self._min_rate = min_rate
@@ -325,7 +327,7 @@ class _Body:
         self._is_waiting = False
 
 
-class _Answer(web.StreamResponse):
+class _Answer(StreamResponse):
     """What aiohttp needs of a response; ours writes to the transport itself."""
 
     def __init__(self, head: str, response: Response, is_head: bool, closes: bool, stall_s: float) -> None:
@@ -360,7 +362,7 @@ class _Answer(web.StreamResponse):
 class _Whole(_Answer):
     """A response whose body is at hand: one write."""
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
         """Write the whole response."""
         protocol = request._protocol
         transport = protocol.transport
@@ -385,7 +387,7 @@ class _Streamed(_Answer):
         super().__init__(head, response, is_head, closes, stall_s)
         self._is_chunked = is_chunked
 
-    async def prepare(self, request: web.BaseRequest) -> AbstractStreamWriter | None:
+    async def prepare(self, request: BaseRequest) -> AbstractStreamWriter | None:
         """Write the head, then every chunk as it comes; a stream that breaks breaks the connection with it."""
         protocol = request._protocol
         transport = protocol.transport
