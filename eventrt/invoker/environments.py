@@ -217,7 +217,7 @@ class Environment:
     def _on_time(self) -> None:
         """End the invocation if its time is over. One timer serves many invocations: it is set anew, not cancelled."""
         self._timer = None
-        if self._future is None:
+        if not self._is_running:
             return
         remaining_s = self._deadline - _perf()
         if remaining_s > 0:

@@ -18,11 +18,12 @@ from anyio.abc import TaskGroup, TaskStatus
 
 from eventrt.core.concurrency import ConcurrencyPool
 from eventrt.core.functions import FunctionVersion
-from eventrt.core.records import Outcome, ServiceFault, Throttled
+from eventrt.core.records import FunctionError, Outcome, ServiceFault, Throttled
 from eventrt.invoker import variables
 from eventrt.invoker.environments import Environment, EnvironmentFailed, new_stream
 from eventrt.invoker.functions import TRANSITIONS
 from eventrt.invoker.invocation import Invocation
+from eventrt.invoker.report import EXIT_ERROR
 from eventrt.invoker.runtimes.interpreters import Interpreter, Interpreters, NoInterpreter
 from eventrt.invoker.runtimes.python import PythonRuntime, own_interpreter
 from eventrt.observability.function_logs import FunctionLogs
@@ -111,6 +112,7 @@ class Invoker:
         self._waiting_for_place: deque[asyncio.Future[None]] = deque()
         self._next_number = 0
         self._is_stopping = False
+        self._is_closing = False
         self._hurry: asyncio.Event | None = None
         self._idle_timer: asyncio.TimerHandle | None = None
         self._warned: set[tuple[str, str]] = set()
@@ -159,7 +161,10 @@ class Invoker:
             self._tasks.start_soon(
                 self._invoke_cold, entry, function, environment, invocation, future, reserved is not None
             )
-        return await future
+        outcome = await future
+        if self._is_closing and isinstance(outcome, FunctionError) and outcome.error_type == EXIT_ERROR:
+            return ServiceFault("ServiceException", "The daemon stopped before the function had answered.", 500)
+        return outcome
 
     async def _invoke_cold(
         self,
@@ -437,8 +442,11 @@ class Invoker:
                     await anyio.sleep_forever()
                 finally:
                     with anyio.CancelScope(shield=True):
-                        await self._drain()
-                        await self.runtime.close()
+                        try:
+                            await self._drain()
+                        finally:
+                            self._is_closing = True
+                            await self.runtime.close()
         finally:
             self._tasks = None
             if self._idle_timer is not None:

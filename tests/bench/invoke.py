@@ -27,7 +27,11 @@ async def main() -> None:
     with tempfile.TemporaryDirectory(dir="/var/tmp") as folder:
         async with running_invoker(Path(folder)) as bench:
             plain = bench.function("def handler(event, context):\n    return None\n")
-            for label, flight in (("warm, one after the other", 1), ("warm, 8 in flight", 8), ("warm, 32 in flight", 32)):
+            for label, flight in (
+                ("warm, one after the other", 1),
+                ("warm, 8 in flight", 8),
+                ("warm, 32 in flight", 32),
+            ):
                 took_us, cpu_us = await warm(bench, plain, flight)
                 print(f"{label:30}{took_us:8.1f} us  {1e6 / took_us:8.0f} /s   daemon CPU {cpu_us:6.1f} us")
             await settle(bench)

@@ -46,26 +46,30 @@ async def test_a_raised_exception_is_reported_with_its_class_and_frames_under_va
             ],
         }
         assert (outcome.error_type, outcome.error_message, outcome.kind) == ("Odd", "no luck", "Unhandled")
-        assert "[ERROR] Odd: no luck\nTraceback (most recent call last):\n\u00a0\u00a0File \"/var/task" in bench.log(function)
+        log = bench.log(function)
+        assert '[ERROR] Odd: no luck\nTraceback (most recent call last):\n\u00a0\u00a0File "/var/task' in log
 
 
 @pytest.mark.parametrize(
-    ("handler", "files", "error_type", "message"),
+    ("handler", "error_type", "message"),
     [
-        ("nosuch.handler", {}, "Runtime.ImportModuleError", "Unable to import module 'nosuch': No module named 'nosuch'"),
-        ("app.missing", {}, "Runtime.HandlerNotFound", "Handler 'missing' missing on module 'app'"),
+        (
+            "nosuch.handler",
+            "Runtime.ImportModuleError",
+            "Unable to import module 'nosuch': No module named 'nosuch'",
+        ),
+        ("app.missing", "Runtime.HandlerNotFound", "Handler 'missing' missing on module 'app'"),
         (
             "app",
-            {},
             "Runtime.MalformedHandlerName",
             "Bad handler 'app': not enough values to unpack (expected 2, got 1)",
         ),
-        ("sys.exit", {}, "Runtime.BuiltInModuleConflict", "Cannot use built-in module sys as a handler module"),
+        ("sys.exit", "Runtime.BuiltInModuleConflict", "Cannot use built-in module sys as a handler module"),
     ],
 )
-async def test_a_handler_that_cannot_be_found_is_named(folder, handler, files, error_type, message):
+async def test_a_handler_that_cannot_be_found_is_named(folder, handler, error_type, message):
     async with running_invoker(folder) as bench:
-        function = bench.function("", handler=handler, files=files)
+        function = bench.function("", handler=handler)
         _, document = await failed(bench, function)
         assert document == {"errorMessage": message, "errorType": error_type, "requestId": UUID, "stackTrace": []}
 
@@ -121,7 +125,8 @@ async def test_a_module_that_loads_at_the_second_try_serves_the_invocation(folde
 )
 async def test_a_process_that_ends_is_reported_by_how_it_ended(folder, statement, how):
     async with running_invoker(folder) as bench:
-        function = bench.function(f"import os, sys\ndef handler(event, context):\n    if event: {statement}\n    return 1\n")
+        source = f"import os, sys\ndef handler(event, context):\n    if event: {statement}\n    return 1\n"
+        function = bench.function(source)
         _, document = await failed(bench, function, True)
         assert document == {"errorType": "Runtime.ExitError", "errorMessage": f"RequestId: {UUID} Error: {how}"}
         assert list(document) == ["errorType", "errorMessage"]
@@ -204,7 +209,8 @@ async def test_large_events_arrive_whole(folder):
 async def test_a_timeout_kills_and_says_so(folder):
     async with running_invoker(folder) as bench:
         function = bench.function(
-            "import time\ndef handler(event, context):\n    print('in'); time.sleep(event)\n    return 'out'\n", timeout_s=1
+            "import time\ndef handler(event, context):\n    print('in'); time.sleep(event)\n    return 'out'\n",
+            timeout_s=1,
         )
         outcome, document = await failed(bench, function, 30, wants_log_tail=True)
         assert document == {

@@ -86,6 +86,20 @@ class Interpreters:
         """Return what `resolve` has already found, without running anything."""
         return self._resolved.get(runtime)
 
+    def remark(self, runtime: str) -> str | None:
+        """Say in a sentence that another interpreter stands in for a Runtime; None when the right one is there.
+
+        For a function's state reason and for `eventrt check`. Blocking at first, and raises, as `resolve`.
+        """
+        found = self.resolve(runtime)
+        if found.exact:
+            return None
+        version = ".".join(map(str, found.version))
+        return (
+            f"There is no {runtime} on this machine; Python {version} ({found.path}) runs the function. "
+            f'Install {runtime}, or set runtime.interpreters."{runtime}".'
+        )
+
     def _resolve(self, runtime: str) -> Interpreter:
         match = _RUNTIME.fullmatch(runtime)
         if match is None:

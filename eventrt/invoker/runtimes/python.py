@@ -152,7 +152,6 @@ class PythonRuntime:
                 "handler": launch.handler,
                 "environment": dict(launch.variables),
                 "memory_bytes": launch.memory_mb * 1024 * 1024,
-                "memory_limit": "RLIMIT_DATA",
             },
         }
         self._send(zygote, json.dumps(message).encode(), process)
@@ -215,9 +214,7 @@ class PythonRuntime:
         return key in self._starting or (running is not None and not running.ended.is_set())
 
     async def _start_zygote(self, interpreter: Interpreter, *, with_boto3: bool) -> _Zygote:
-        wanted = self._wanted_isolation
-        if wanted == "auto" and self.isolation_in_force == "none":
-            wanted = "none"
+        wanted = "none" if "none" in (self._wanted_isolation, self.isolation_in_force) else "namespaces"
         zygote = self._launch_zygote(interpreter, with_boto3, wanted)
         try:
             with anyio.fail_after(START_LIMIT_S):
@@ -227,7 +224,7 @@ class PythonRuntime:
             raise EnvironmentFailed(f"{interpreter.path} was not ready after {START_LIMIT_S:.0f} s") from error
         except _NamespacesRefused as error:
             await self._end(zygote)
-            if wanted != "auto":
+            if self._wanted_isolation != "auto":
                 raise
             _LOG.warning("runtime.namespaces_refused", error=str(error))
             self.isolation_in_force = "none"
@@ -247,10 +244,9 @@ class PythonRuntime:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
         package_folder = self._packages.lay_out(self._folder / "python-packages")
         settings = {
-            "isolation": isolation,
             "base": str(base),
             "hidden": [str(self._data_dir)],
-            "needed": [interpreter.prefix, os.path.dirname(interpreter.path), str(_HOST)],
+            "needed": [interpreter.prefix, os.path.dirname(interpreter.path), str(_HOST.parent)],
             "package_set": self._packages.folder or self._packages.entries,
             "package_folder": package_folder,
             "interpreter": interpreter.path,
@@ -262,7 +258,7 @@ class PythonRuntime:
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
         try:
             popen = subprocess.Popen(  # noqa: S603 - an interpreter that resolve() has verified
-                [interpreter.path, "-I", "-S", "-B", str(_HOST / "zygote.py"), json.dumps(settings)],
+                [interpreter.path, "-I", "-S", "-B", str(_HOST / "zygote.py"), isolation, json.dumps(settings)],
                 stdin=theirs.fileno(),
                 stdout=write_fd,
                 stderr=write_fd,

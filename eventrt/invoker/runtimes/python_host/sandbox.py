@@ -20,29 +20,6 @@ HOLD = "/var/lang/hold"
 BYTECODE = "/var/lang/bytecode"
 
 
-def enter_namespaces():
-    """Move this process into mount and PID namespaces of its own (the PID one begins with its next child).
-
-    Returns "namespaces" as root, "user-namespaces" for anybody else. Raises OSError where both are refused.
-    """
-    try:
-        syscalls.unshare(syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
-        return "namespaces"
-    except OSError:
-        pass
-    uid, gid = os.getuid(), os.getgid()
-    syscalls.unshare(syscalls.CLONE_NEWUSER | syscalls.CLONE_NEWNS | syscalls.CLONE_NEWPID)
-    _write("/proc/self/setgroups", "deny")
-    _write("/proc/self/uid_map", "%d %d 1" % (uid, uid))
-    _write("/proc/self/gid_map", "%d %d 1" % (gid, gid))
-    return "user-namespaces"
-
-
-def _write(path, text):
-    with open(path, "w") as file:
-        file.write(text)
-
-
 class Namespaces:
     """Environments with mount namespaces of their own.
 

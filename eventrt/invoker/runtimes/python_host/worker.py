@@ -4,6 +4,7 @@
 pipes are those of `eventrt.invoker.runtimes.frames`; the two must be changed together.
 """
 
+import errno
 import fcntl
 import gc
 import json
@@ -12,6 +13,7 @@ import resource
 import signal
 import struct
 import sys
+import threading
 import time
 
 from python_host import awslambda, syscalls
@@ -22,8 +24,10 @@ RESPONSE = struct.Struct("<IIB")
 """Body length; peak memory in kB; kind."""
 READY, INIT_ERROR, RESULT, ERROR = 0, 1, 2, 3
 
-_REQUEST_FD, _RESPONSE_FD = 3, 4
+_REQUEST_FD, _RESPONSE_FD, _SPEC_FD = 3, 4, 5
 _CHUNK = 65536
+_THREAD_STACK = 1 << 20
+_STACK_ALLOWANCE = 32 << 20
 # What AWS's own runtime imports before user code: a module of that name in /var/task does not replace them there.
 _OURS = frozenset(
     "__main__ _frozen_importlib _frozen_importlib_external abc builtins codecs collections contextlib copyreg "
@@ -56,6 +60,26 @@ def become(spec, descriptors):
     os.environ.update(spec["environment"])
     time.tzset()
     os.chdir(spec["task_root"])
+    if "AWS_LAMBDA_EXEC_WRAPPER" in spec["environment"]:
+        _wrap(spec)
+
+
+def _wrap(spec):
+    """Let the function's wrapper script run the worker: it may change variables and the interpreter's options."""
+    wrapper = spec["environment"]["AWS_LAMBDA_EXEC_WRAPPER"]
+    fd = os.memfd_create("spec")
+    os.write(fd, json.dumps(spec).encode())
+    os.lseek(fd, 0, os.SEEK_SET)
+    os.dup2(fd, _SPEC_FD)
+    for inherited in (_REQUEST_FD, _RESPONSE_FD, _SPEC_FD):
+        os.set_inheritable(inherited, True)
+    # The script comes last, as AWS's bootstrap does: wrappers put their options before it.
+    command = [wrapper, spec["interpreter"], "-S", "-B", os.path.join(spec["host"], "wrapped.py")]
+    try:
+        os.execv(wrapper, command)
+    except OSError as error:
+        os.write(2, ("AWS_LAMBDA_EXEC_WRAPPER: %s: %s\n" % (wrapper, error.strerror)).encode())
+        os._exit(1)
 
 
 def _arrange_descriptors(descriptors):
@@ -76,17 +100,17 @@ def _limit(spec):
     files = 1024 if hard == resource.RLIM_INFINITY else min(1024, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     if spec["memory_bytes"]:
-        kind = getattr(resource, spec["memory_limit"])
-        held = _held_bytes(spec["memory_limit"])
-        resource.setrlimit(kind, (held + spec["memory_bytes"],) * 2)
+        # Private writable memory counts, whether used or not; stacks of threads are 8 MB each by default.
+        resource.setrlimit(resource.RLIMIT_DATA, (_held_bytes() + spec["memory_bytes"] + _STACK_ALLOWANCE,) * 2)
+        threading.stack_size(_THREAD_STACK)
+    if spec["tmp_bytes"]:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (spec["tmp_bytes"],) * 2)
 
 
-def _held_bytes(limit):
-    """Return how much of what the limit counts this process holds before any user code."""
-    page = resource.getpagesize()
+def _held_bytes():
+    """Return how much private writable memory this process holds before any user code."""
     with open("/proc/self/statm") as file:
-        fields = file.read().split()
-    return int(fields[5 if limit == "RLIMIT_DATA" else 0]) * page
+        return int(file.read().split()[5]) * resource.getpagesize()
 
 
 def run(spec):
@@ -127,7 +151,6 @@ def _show_exception():
 def _run_exit_handlers():
     """Do what an interpreter does at its end, without the zygote's own leftovers."""
     import atexit
-    import threading
 
     threading._shutdown()
     atexit._run_exitfuncs()
@@ -269,6 +292,8 @@ class _Worker:
             except Exception as error:
                 raise awslambda.Fault("Runtime.UnmarshalError", "Unable to unmarshal input: %s" % (error,)) from None
             result = handler(event, context)
+            if self._spec["tmp_bytes"]:
+                self._count_storage()
             if isinstance(result, bytes):
                 body = result
             else:
@@ -299,6 +324,18 @@ class _Worker:
             }
             body = json.dumps(document).encode()
         self._answer(RESULT if document is None else ERROR, body)
+
+    def _count_storage(self):
+        """Fail an invocation that leaves more in /tmp than the function may keep there (no namespaces: no own disk)."""
+        used = 0
+        for path, _, names in os.walk(self._environment["TMPDIR"]):
+            for name in names:
+                try:
+                    used += os.lstat(os.path.join(path, name)).st_size
+                except OSError:
+                    pass
+        if used > self._spec["tmp_bytes"]:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), self._environment["TMPDIR"])
 
     def _answer(self, kind, body):
         if os.getpid() != self._pid:
