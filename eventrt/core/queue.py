@@ -20,6 +20,9 @@ from eventrt.core.partial import WHOLE_BATCH, failed_ids
 from eventrt.core.records import Batch, FunctionError, Outcome, Record, ServiceFault, Succeeded, Throttled
 from eventrt.core.scaling import FIRST_CONCURRENCY, MOST_CONCURRENCY, ConcurrencyWindow
 
+SLOW_BATCH_S: Final = 0.02
+"""More slots help when batches hold theirs for so long; quicker ones are bound by the processor, not by slots."""
+
 RECEIVE_LIMIT: Final = 100
 """Records asked for at once at most, so that one large batch does not hold up other mappings."""
 
@@ -95,12 +98,13 @@ Action: TypeAlias = Receive | Invoke | Extend | Settle | Wait
 class _Flight:
     """A batch on its way: waiting for a slot, running, or waiting for another attempt."""
 
-    __slots__ = ("batch", "extend_at", "key", "lease_s", "leased_until", "retry_at")
+    __slots__ = ("batch", "extend_at", "key", "lease_s", "leased_until", "retry_at", "started_at")
 
     def __init__(self, batch: Batch, key: str, leased_until: float, lease_s: float) -> None:
         self.batch = batch
         self.key = key
         self.retry_at = 0.0
+        self.started_at = 0.0
         self.lease(leased_until, lease_s)
 
     def lease(self, until: float, lease_s: float) -> None:
@@ -127,6 +131,8 @@ class QueueMachine:
         self._held: dict[str, deque[_Flight]] = {}
         """Groups with a batch on its way, and what waits behind it."""
         self._batches = 0
+        self._typical_s = SLOW_BATCH_S
+        self._counts = {"received": 0, "filtered": 0, "done": 0, "failed": 0}
         self._receiving = False
         self._dry = False
         self._dry_until: float | None = None
@@ -155,12 +161,15 @@ class QueueMachine:
         self._dry_until = next_visible_at if self._dry else None
         if not records:
             return
+        self._counts["received"] += len(records)
         passes = self.policy.passes
         if passes is not None:
             kept = [record for record in records if passes(record.body)]
             if len(kept) < len(records):
                 kept_ids = {id(record) for record in kept}
-                self._settles.append(Settle(done=tuple([r for r in records if id(r) not in kept_ids])))
+                dropped = tuple([record for record in records if id(record) not in kept_ids])
+                self._counts["filtered"] += len(dropped)
+                self._settles.append(Settle(done=dropped))
                 records = kept
         if self._stopped:
             if records:
@@ -185,6 +194,7 @@ class QueueMachine:
         Args: chance: a random number in [0, 1), for the wait before another attempt.
         """
         flight = self._running.pop(batch.number)
+        self._typical_s += 0.1 * (now - flight.started_at - self._typical_s)
         if isinstance(outcome, Succeeded):
             self._finish(flight, self._judge(batch, outcome), outcome)
         elif isinstance(outcome, FunctionError):
@@ -201,6 +211,9 @@ class QueueMachine:
     def settled(self, settle: Settle) -> None:
         """A `Settle` is committed; its group may go on."""
         self._settling -= 1
+        if settle.batch is not None:
+            self._counts["done"] += len(settle.done)
+            self._counts["failed"] += len(settle.batch.records) - len(settle.done)
         if self.policy.keeps_order or self._held:
             if settle.batch is not None:
                 self._next_of_group(settle.batch.records[0].key, has_failed=bool(settle.failed or settle.released))
@@ -273,7 +286,7 @@ class QueueMachine:
             self._drop_expired(now)
             if self._settles:
                 return self.next_action(now=now)
-        pressed = self._is_pressed()
+        pressed = self._is_full() and now >= self._slow_at()
         if pressed:
             self.window.press(now)
         if self._ready:
@@ -321,8 +334,8 @@ class QueueMachine:
             else flight.leased_until
             for flight in self._ready
         )
-        if self._is_pressed() and (grows_at := self.window.grows_at(now)) is not None:
-            moments.append(grows_at)
+        if self._is_full() and (grows_at := self.window.grows_at(now)) is not None:
+            moments.append(grows_at if now >= (slow_at := self._slow_at()) else slow_at)
         return min(moments, default=None)
 
     @property
@@ -346,6 +359,7 @@ class QueueMachine:
     def describe(self) -> dict[str, Any]:
         """Return where its records stand, in counts."""
         return {
+            **self._counts,
             "in_flight_batches": len(self._running),
             "in_flight_records": sum(len(flight.batch.records) for flight in self._running.values()),
             "waiting_for_retry": len(self._retrying),
@@ -426,18 +440,28 @@ class QueueMachine:
     def _has_slot(self) -> bool:
         return len(self._running) + len(self._retrying) < self.window.size
 
-    def _is_pressed(self) -> bool:
+    def _is_full(self) -> bool:
         """Is every slot taken while there is, or may be, more to run?"""
         if len(self._running) + len(self._retrying) + len(self._ready) < self.window.size:
             return False
         return bool(self._ready) or not (self._dry or self._holds or self._stopped)
 
+    def _slow_at(self) -> float:
+        """Return the moment from which another slot would help: when slots are held for long, or were of late."""
+        if self._typical_s >= SLOW_BATCH_S or not self._running:
+            return float("-inf")
+        return next(iter(self._running.values())).started_at + SLOW_BATCH_S
+
     def _start(self, flight: _Flight, now: float) -> Invoke:
         self._running[flight.batch.number] = flight
         if self._extending:
             self._extending.pop(flight.batch.number, None)
-        if self._is_pressed():
-            self.window.press(now)
+        flight.started_at = now
+        if self._is_full():
+            if now >= self._slow_at():
+                self.window.press(now)
+            else:
+                self.window.ease()
         return Invoke(flight.batch)
 
     def _due_retry(self, now: float) -> Invoke | None:

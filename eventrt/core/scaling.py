@@ -50,6 +50,10 @@ class ConcurrencyWindow:
             self.size = int(self._exact + _ROUNDING)
         self._pressed_at = now
 
+    def ease(self) -> None:
+        """Every slot is taken, but not for long: what passes until the next pressure does not count for growth."""
+        self._pressed_at = None
+
     def relax(self, now: float) -> None:
         """A slot is free and nothing waits for it."""
         self._pressed_at = None

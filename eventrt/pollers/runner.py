@@ -292,8 +292,10 @@ class QueueRunner:
                     if machine.is_finished:
                         self._finished.set()
                     self._arm(until)
-                    if self._parked and machine.is_idle:
-                        self._lanes -= 1  # one parked lane is enough to begin with
+                    if self._parked and machine.is_idle:  # one parked lane is enough to begin with
+                        if len(self._parked) > 1:
+                            self._kick()
+                        self._lanes -= 1
                         self._leave()
                         return
                     await self._park()
