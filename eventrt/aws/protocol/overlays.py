@@ -76,6 +76,11 @@ ERRORS: dict[str, dict[str, dict[str, Any]]] = {
     "sqs": {
         "InvalidParameterValueException": _error("InvalidParameterValue"),
         "MissingRequiredParameterException": _error("MissingParameter"),
+        # Every service's refusals of a signature, with the codes that code for the old protocol looks for.
+        "InvalidSignatureException": _error("SignatureDoesNotMatch", 403),
+        "UnrecognizedClientException": _error("InvalidClientTokenId", 403),
+        "MissingAuthenticationTokenException": _error("MissingAuthenticationToken", 403),
+        "IncompleteSignatureException": _error("IncompleteSignature", 403),
     },
 }
 """Error shapes a service answers with that its model does not have."""
