@@ -53,7 +53,6 @@ _TRUST_ACTIONS = {
         "sts:SetContext",
         "sts:SetSourceIdentity",
         "sts:TagSession",
-        "sts:*",
     )
 }
 
@@ -79,7 +78,7 @@ def check_trust_document(document: str) -> None:
             raise _malformed("Missing required field Principal")
         _check_principal(statement.get("Principal", statement.get("NotPrincipal")))
         actions = _strings(statement, "Action", "NotAction", missing="Missing required field Action")
-        if "NotAction" in statement or any(action.lower() not in _TRUST_ACTIONS for action in actions):
+        if "NotAction" in statement or not all(map(_is_trust_action, actions)):
             raise _malformed("AssumeRole policy may only specify STS AssumeRole actions.")
     if weight(document) > MAX_TRUST_CHARACTERS:
         raise Refused("LimitExceeded", f"Cannot exceed quota for ACLSizePerRole: {MAX_TRUST_CHARACTERS}")
@@ -190,6 +189,12 @@ def _strings(statement: Mapping[str, Any], name: str, opposite: str, *, missing:
     if not values:
         raise _malformed(missing)
     return values
+
+
+def _is_trust_action(action: str) -> bool:
+    """Is it one of the actions that take a role? A pattern counts as long as it stays within STS."""
+    name = action.lower()
+    return name in _TRUST_ACTIONS or (name.startswith("sts:") and ("*" in name or "?" in name))
 
 
 def _check_principal(principal: Any) -> None:

@@ -19,7 +19,7 @@ from tests.running import RunningDaemon
 
 pytestmark = pytest.mark.timeout(180)
 
-SUITE = ("aws-lambda-powertools", "pydantic", "pydantic-core", "annotated-types", "typing-extensions")
+SUITE: tuple[str, ...] = ("aws-lambda-powertools", "pydantic", "pydantic-core", "annotated-types", "typing-extensions")
 SUITE += ("typing-inspection", "jmespath")
 
 BATCH = """
