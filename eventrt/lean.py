@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.metadata import version
+from types import ModuleType
+from typing import Any
 
 
 @contextmanager
@@ -44,7 +46,7 @@ def _import_structlog() -> None:
 def _aiohttp_server_half() -> Iterator[None]:
     """Let `import aiohttp.web_server` import just that: not the package's own `__init__`, which imports its client.
 
-    Afterwards the package is imported by whoever asks for it, and finds the submodules that are there.
+    Afterwards the package is made whole by the first one who asks it for more.
     """
     spec = importlib.util.find_spec("aiohttp")
     if "aiohttp" in sys.modules or spec is None:
@@ -55,4 +57,15 @@ def _aiohttp_server_half() -> Iterator[None]:
     try:
         yield
     finally:
-        del sys.modules["aiohttp"]
+        package.__class__ = _Unfinished
+
+
+class _Unfinished(ModuleType):
+    """A package whose `__init__` has still to run: it does, once something is asked that it would have made."""
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("__") or self.__spec__ is None or self.__spec__.loader is None:
+            raise AttributeError(name)
+        self.__class__ = ModuleType
+        self.__spec__.loader.exec_module(self)
+        return getattr(self, name)

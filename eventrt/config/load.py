@@ -6,7 +6,7 @@ the declared things refer to (folders, interpreters, one another) is the busines
 
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin
 
@@ -40,10 +40,12 @@ def load(
     *,
     environment: Mapping[str, str],
     overrides: Mapping[str, object] | None = None,
+    warn: Callable[[Mistake], None] = lambda mistake: None,
 ) -> Settings:
     """Return the settings that file, environment and command line add up to.
 
-    Args: overrides: values by full name (`server.port`), from the command line.
+    Args: overrides: values by full name (`server.port`), from the command line. warn: called with what looks wrong
+        and stops nothing.
     Raises: WrongConfiguration: with every mistake found.
     """
     mistakes: list[Mistake] = []
@@ -53,6 +55,8 @@ def load(
         mistakes += check_declared(document, built)
     if any(not mistake.is_warning for mistake in mistakes):
         raise WrongConfiguration(mistakes)
+    for mistake in mistakes:
+        warn(mistake)
     return built.settings
 
 

@@ -38,5 +38,6 @@ class WrongConfiguration(ConfigurationError):  # noqa: N818 - what it is, in the
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return `did you mean "port"?`, or "" when nothing known comes near."""
-    close = difflib.get_close_matches(word.lower(), list(known), n=1, cutoff=0.6)
-    return f'did you mean "{close[0]}"?' if close else ""
+    by_folded = {name.casefold(): name for name in known}
+    close = difflib.get_close_matches(word.casefold(), list(by_folded), n=1, cutoff=0.6)
+    return f'did you mean "{by_folded[close[0]]}"?' if close else ""

@@ -336,7 +336,7 @@ def expectation(hint: Any, meta: Meta) -> str:
         low = meta.ge if meta.ge is not None else meta.gt
         if low is not None and meta.le is not None:
             span = "from" if meta.gt is None else "above"
-            return f"{noun} {span} {low}{',' if meta.gt is not None else ''} to {meta.le}"
+            return f"{noun} {span} {low}{', up' if meta.gt is not None else ''} to {meta.le}"
         if low is not None:
             return f"{noun} {'above' if meta.ge is None else 'of at least'} {low}"
         return noun

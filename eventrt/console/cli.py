@@ -65,7 +65,12 @@ def serve(
     }
     overrides = {name: value for name, value in given.items() if value is not None}
     try:
-        settings = load(config_path(config_file), environment=os.environ, overrides=overrides)
+        settings = load(
+            config_path(config_file),
+            environment=os.environ,
+            overrides=overrides,
+            warn=lambda mistake: click.echo(f"eventrt: {mistake}", err=True),
+        )
     except WrongConfiguration as error:
         for mistake in error.mistakes:
             click.echo(f"eventrt: {mistake}", err=True)

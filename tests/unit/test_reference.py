@@ -1,0 +1,93 @@
+"""What stands in the project's files about its settings is what the code says."""
+
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+from eventrt.config import load, reference
+from eventrt.config.check import check
+from eventrt.config.declared import KINDS
+from eventrt.config.settings import every_setting, members
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_reference_file_holds_every_setting_with_its_default() -> None:
+    text = (ROOT / "config" / "eventrt.toml").read_text()
+    assert text == reference.toml(), "run: python -m eventrt.config.reference"
+    values = tomllib.loads(text)
+    for setting in every_setting():
+        if setting.name not in ("keys", "interpreters"):
+            default = setting.default
+            assert values[setting.section][setting.name] == (list(default) if isinstance(default, tuple) else default)
+    assert load(ROOT / "config" / "eventrt.toml", environment={}).server == load(None, environment={}).server
+
+
+def test_every_setting_and_every_declared_name_is_in_the_docs() -> None:
+    text = (ROOT / "docs" / "configuration.md").read_text()
+    assert text == reference.markdown(), "run: python -m eventrt.config.reference"
+    for setting in every_setting():
+        assert f"| `{setting.name}` |" in text
+        assert setting.meta.description
+    for struct in KINDS.values():
+        assert all(f"| `{name}` |" in text for name in members(struct))
+
+
+def test_the_declared_examples_of_the_reference_file_are_right(tmp_path: Path) -> None:
+    """The commented examples at its end, with what is left open ("= ...") left out, declare a working set."""
+    lines = reference.toml().split("\n# A function whose code", 1)[1].split("\n")[1:]
+    examples = [line.removeprefix("# ") for line in lines if line.startswith("# ") and " = ..." not in line]
+    kept = [line for line in examples if line.startswith("[[") or " = " in line]
+    (tmp_path / "functions" / "resize").mkdir(parents=True)
+    (tmp_path / "functions" / "resize" / "app.py").write_text("def handler(event, context): ...\n")
+    file = tmp_path / "eventrt.toml"
+    file.write_text("\n".join(kept))
+    outcome = check(file, environment={})
+    assert [str(mistake) for mistake in outcome.mistakes] == []
+    assert outcome.summary == "1 functions, 1 queues, 1 mappings"
+
+
+def test_the_demo_is_right() -> None:
+    assert check(ROOT / "config" / "demo.toml", environment={}).mistakes == []
+
+
+def test_importing_the_daemon_loads_nothing_heavy() -> None:
+    """The gate of the dependency rules: what the start must not pay for."""
+    forbidden = (
+        "yaml", "cryptography", "watchfiles", "botocore", "boto3", "pydantic", "textual", "rich", "aiohttp.client",
+        "aiosqlite", "cbor2",
+    )  # fmt: skip
+    script = (
+        "import sys\n"
+        "import eventrt.console.cli\n"
+        "from eventrt.lean import starting\n"
+        "with starting():\n"
+        "    import eventrt.process\n"
+        f"print([name for name in {forbidden!r} if name in sys.modules])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
+
+
+def test_help_and_completion_load_no_daemon() -> None:
+    script = (
+        "import sys\n"
+        "import eventrt.console.cli\n"
+        "print([name for name in ('aiohttp', 'structlog', 'msgspec', 'asyncio', 'sqlite3') if name in sys.modules])\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "[]"
+
+
+def test_aiohttp_is_whole_for_whoever_imports_it_after_the_start() -> None:
+    script = (
+        "from eventrt.lean import starting\n"
+        "with starting():\n"
+        "    import eventrt.process\n"
+        "import aiohttp\n"
+        "from aiohttp.web_server import Server\n"
+        "print(aiohttp.ClientSession.__name__, aiohttp.web_server.Server is Server)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert ended.stdout.strip() == "ClientSession True"
