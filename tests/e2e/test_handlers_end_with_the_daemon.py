@@ -77,7 +77,8 @@ def test_nothing_outlives_the_daemon(tmp_path, isolation, how):
                     os.kill(pid, signal.SIGKILL)
         else:
             for pid in zygotes:
-                os.kill(pid, signal.SIGKILL)
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
             _wait_until_gone(marker, besides=daemon.pid)
             daemon.kill()
         _wait_until_gone(marker)
