@@ -144,6 +144,9 @@ def _position_of(marker: str | None) -> int:
     if not marker:
         return 0
     try:
-        return int(base64.urlsafe_b64decode(marker.encode("ascii")))
+        position = int(base64.urlsafe_b64decode(marker.encode("ascii")))
     except (binascii.Error, UnicodeError, ValueError) as error:
         raise ApiError("InvalidParameterValueException", "Invalid Marker") from error
+    if not 0 <= position < 2**63:
+        raise ApiError("InvalidParameterValueException", "Invalid Marker")
+    return position
