@@ -2,7 +2,9 @@
 
 import json
 import uuid
+from collections.abc import Iterator
 from typing import Any
+from xml.etree import ElementTree
 
 import boto3
 import pytest
@@ -22,7 +24,42 @@ BASIC = "arn:aws:iam::aws:policy/service-role/AWSLambdaBasicExecutionRole"
 
 @pytest.fixture
 def iam(daemon: Any) -> Any:
-    return daemon.client("iam")
+    """A client that holds every answer against the model: no element too many, none of the required missing."""
+    client = daemon.client("iam")
+    client.meta.events.register("after-call.iam", _hold_against_model, unique_id="model")
+    return client
+
+
+def _hold_against_model(http_response: Any, model: Any, **_: Any) -> None:
+    if http_response.status_code >= 300:
+        return
+    answer = ElementTree.fromstring(http_response.content)
+    assert _name(answer) == f"{model.name}Response"
+    assert {_name(child) for child in answer} <= {f"{model.name}Result", "ResponseMetadata"}
+    if model.output_shape is not None:
+        result = next(child for child in answer if _name(child) == model.output_shape.serialization["resultWrapper"])
+        wrong = list(_differences(result, model.output_shape, model.name))
+        assert not wrong, wrong
+
+
+def _differences(element: Any, shape: Any, path: str) -> Iterator[str]:
+    if shape.type_name == "structure":
+        names = [_name(child) for child in element]
+        yield from (f"{path}.{name} is not documented" for name in names if name not in shape.members)
+        yield from (f"{path}.{name} is missing" for name in shape.required_members if name not in names)
+        yield from (f"{path}.{name} is there twice" for name in set(names) if names.count(name) > 1)
+        for child in element:
+            if _name(child) in shape.members:
+                yield from _differences(child, shape.members[_name(child)], f"{path}.{_name(child)}")
+    elif shape.type_name == "list":
+        for child in element:
+            if _name(child) != "member":
+                yield f"{path} has an element {_name(child)}"
+            yield from _differences(child, shape.member, f"{path}[]")
+
+
+def _name(element: Any) -> str:
+    return str(element.tag).rpartition("}")[2]
 
 
 def unique(prefix: str) -> str:
