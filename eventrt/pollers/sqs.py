@@ -148,7 +148,7 @@ def _attributes(message: ReceivedMessage) -> dict[str, str]:
     attributes = {"ApproximateReceiveCount": str(message.receive_count)}
     if message.trace_header is not None:
         attributes["AWSTraceHeader"] = message.trace_header
-    attributes["SentTimestamp"] = str(int(message.sent_at * 1000))
+    attributes["SentTimestamp"] = str(round(message.sent_at * 1000))
     if message.sequence_number is not None:
         attributes["SequenceNumber"] = message.sequence_number
     if message.group_id is not None:
@@ -156,7 +156,7 @@ def _attributes(message: ReceivedMessage) -> dict[str, str]:
     attributes["SenderId"] = message.sender_id
     if message.deduplication_id is not None:
         attributes["MessageDeduplicationId"] = message.deduplication_id
-    attributes["ApproximateFirstReceiveTimestamp"] = str(int(message.first_received_at * 1000))
+    attributes["ApproximateFirstReceiveTimestamp"] = str(round(message.first_received_at * 1000))
     if message.dead_letter_source_arn is not None:
         attributes["DeadLetterQueueSourceArn"] = message.dead_letter_source_arn
     return attributes
