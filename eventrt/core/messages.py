@@ -189,11 +189,11 @@ Place = Literal["visible", "in flight", "delayed"]
 class PeekedMessage(NamedTuple):
     """A message as it lies on its queue, for looking at only. `until` is when its lease or delay ends.
 
-    `position` orders a listing and is where its next page begins. A message of a FIFO group that is locked is
-    "visible" here, as it is in the queue's count, though nobody receives it before the group is free.
+    `position` is where the next page of a listing begins. A message of a FIFO group that is locked is "visible"
+    here, as it is in the queue's count, though nobody receives it before the group is free.
     """
 
-    position: int
+    position: str
     message_id: str
     place: Place
     until: float | None

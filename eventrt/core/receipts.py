@@ -9,7 +9,7 @@ import struct
 from typing import NamedTuple
 
 _HEAD = b"\x01\x01\x01"  # base64 "AQEB", as AWS's handles begin
-_FIELDS = struct.Struct(">3sxQQI")
+_FIELDS = struct.Struct(">3s3xQQI")  # with the checksum a multiple of three bytes: no padding
 _CHECK = struct.Struct(">I")
 _LENGTH = _FIELDS.size + _CHECK.size
 

@@ -265,9 +265,7 @@ class QueueMachine(RuleBasedStateMachine):
         visible = self.model.receivable(name)
         expected = self.expected_fifo(name, limit) if name.endswith(".fifo") else None
         received: Received = self.run(
-            lambda tx: queues.receive(
-                tx, self.queues[name], limit=limit, visibility_timeout_s=timeout_s, owner=owner
-            )
+            lambda tx: queues.receive(tx, self.queues[name], limit=limit, visibility_timeout_s=timeout_s, owner=owner)
         )
         got = received.messages
         assert len({m.message_id for m in got}) == len(got)
@@ -347,9 +345,7 @@ class QueueMachine(RuleBasedStateMachine):
     def delete(self, data: st.DataObject, wrong_queue: int) -> None:
         if not self.handles:
             return
-        chosen = data.draw(
-            st.lists(st.sampled_from(self.handles), min_size=1, max_size=10, unique_by=lambda h: h.text)
-        )
+        chosen = data.draw(st.lists(st.sampled_from(self.handles), min_size=1, max_size=10, unique_by=lambda h: h.text))
         name = chosen[0].queue
         texts = [h.text for h in chosen]
         results = self.run(lambda tx: queues.delete(tx, self.queues[name], texts))
@@ -374,9 +370,7 @@ class QueueMachine(RuleBasedStateMachine):
             return
         handle = data.draw(st.sampled_from(self.handles))
         name, now = handle.queue, self.clock.moment
-        [result] = self.run(
-            lambda tx: queues.change_visibility(tx, self.queues[name], [(handle.text, timeout_s)])
-        )
+        [result] = self.run(lambda tx: queues.change_visibility(tx, self.queues[name], [(handle.text, timeout_s)]))
         message = self.model.messages.get(handle.message_id)
         if message is None or message.queue != name:
             assert result is not None

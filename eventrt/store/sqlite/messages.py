@@ -53,8 +53,8 @@ class SqliteMessages:
 
     def send(self, queue: Queue, drafts: Sequence[MessageDraft]) -> list[SentMessage]:
         """Lay messages on the queue in order."""
-        shelf = self._shelves.of(queue.id)
         now = self._engine.tx.now
+        shelf = self._fresh_shelf(queue, now)
         expires_at = now + queue.retention_s
         if expires_at < shelf.next_expiry:
             shelf.next_expiry = expires_at
@@ -75,12 +75,10 @@ class SqliteMessages:
         dead_letter_queue: Queue | None,
     ) -> Received:
         """Lease up to `limit` messages."""
-        shelf = self._shelves.of(queue.id)
         now = self._engine.tx.now
+        shelf = self._fresh_shelf(queue, now)
         if shelf.next_expiry <= now:
-            self._sweeping.expire(shelf, queue, EXPIRE_AT_ONCE, now)
-            if shelf.next_expiry <= now:
-                return Received((), now)  # there are more; whoever asks again meets the next of them
+            return Received((), now)  # there are more; whoever asks again meets the next of them
         dead_letter: tuple[Shelf, Queue] | None = None
         if dead_letter_queue is not None:
             dead_letter = (self._shelves.of(dead_letter_queue.id), dead_letter_queue)
@@ -108,16 +106,18 @@ class SqliteMessages:
 
     def delete(self, queue: Queue, receipt_handles: Sequence[str]) -> list[SettleResult]:
         """Settle messages; per handle None, or why not."""
-        shelf = self._shelves.of(queue.id)
+        now = self._engine.tx.now
+        shelf = self._fresh_shelf(queue, now)
         if queue.is_fifo:
-            return self._fifo.delete(shelf, receipt_handles, self._engine.tx.now)
+            return self._fifo.delete(shelf, receipt_handles, now)
         return self._standard.delete(shelf, receipt_handles)
 
     def change_visibility(self, queue: Queue, changes: Sequence[tuple[str, int]]) -> list[SettleResult]:
         """Let leases end so many seconds from now; per (handle, timeout_s) None, or why not."""
-        shelf = self._shelves.of(queue.id)
+        now = self._engine.tx.now
+        shelf = self._fresh_shelf(queue, now)
         kind = self._fifo if queue.is_fifo else self._standard
-        return kind.change_visibility(shelf, changes, self._engine.tx.now)
+        return kind.change_visibility(shelf, changes, now)
 
     def depth(self, queue: Queue) -> QueueDepth:
         """Count the queue's messages exactly; changes nothing.
@@ -165,6 +165,13 @@ class SqliteMessages:
         ).fetchone()
         return int(sent - leased)
 
+    def _fresh_shelf(self, queue: Queue, now: float) -> Shelf:
+        """Return the queue's shelf without what has expired (without the first EXPIRE_AT_ONCE of it, that is)."""
+        shelf = self._shelves.of(queue.id)
+        if shelf.next_expiry <= now:
+            self._sweeping.expire(shelf, queue, EXPIRE_AT_ONCE, now)
+        return shelf
+
     # -- the whole queue
 
     def purge(self, queue: Queue) -> None:
@@ -172,6 +179,7 @@ class SqliteMessages:
         self._shelves.of(queue.id)
         self._execute("UPDATE queue SET purged_at = ? WHERE id = ?", (self._engine.tx.now, queue.id))
         self._shelves.replace(queue.id)
+        self._engine.announce(("queue", queue.id))  # whoever waits for a lease to end waits for nothing now
         self._engine.announce(("sweep",))
 
     def purged_at(self, queue: Queue) -> float | None:

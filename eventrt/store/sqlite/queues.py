@@ -54,7 +54,7 @@ class SqliteQueues:
                 _target(queue),
             ),
         )
-        queue = replace(queue, id=cursor.lastrowid)
+        queue = replace(queue, id=int(cursor.lastrowid or 0))
         self._shelves.replace(queue.id)
         self._execute(
             "DELETE FROM deleted_queue WHERE account_id = ? AND region = ? AND name = ?",

@@ -22,12 +22,11 @@ class Shelf:
 
     `visible`, `in_flight` and `delayed` are what the rows say: a lease that has ended counts as in flight until its
     message is promoted. On a FIFO shelf `visible` includes the delayed. `next_due` and `next_expiry` are lower
-    bounds: nothing falls due, nothing expires before them. `awaited`: a receiver was told to look again at
-    `next_due`, so what falls due earlier must ring the bell.
+    bounds: nothing falls due, nothing expires before them. `told` is the latest moment that a receiver was told to
+    look again at: what falls due earlier must ring the bell.
     """
 
     __slots__ = (
-        "awaited",
         "delayed",
         "id",
         "in_flight",
@@ -37,6 +36,7 @@ class Shelf:
         "queue_id",
         "served_rank",
         "tenants",
+        "told",
         "touched_tenants",
         "visible",
     )
@@ -53,7 +53,7 @@ class Shelf:
         self.touched_tenants: set[str] = set()
         self.next_due = INFINITY
         self.next_expiry = INFINITY
-        self.awaited = False
+        self.told = -INFINITY
 
     def next_rank(self, group_id: str | None) -> int:
         """Take the next rank of a group: one behind its own last, never before what is being served.
@@ -130,17 +130,19 @@ class Shelves:
 
     def tell(self, shelf: Shelf, not_before: float = INFINITY) -> float | None:
         """Return when to look again, at the latest at `not_before`, and remember that somebody counts on it."""
-        shelf.awaited = True
         next_at = min(shelf.next_due, not_before)
+        if next_at > shelf.told:
+            shelf.told = next_at
         return None if next_at == INFINITY else next_at
 
     def expect(self, shelf: Shelf, due_at: float) -> None:
         """Note that something falls due; ring the bell if somebody was told a later moment."""
         if due_at < shelf.next_due:
             shelf.next_due = due_at
-            if shelf.awaited:
-                shelf.awaited = False
-                self._engine.announce(("queue", shelf.queue_id))
+        if due_at < shelf.told:
+            self._engine.on_undo(partial(setattr, shelf, "told", shelf.told))
+            shelf.told = -INFINITY
+            self._engine.announce(("queue", shelf.queue_id))
 
     def replace(self, queue_id: int) -> None:
         """Give a queue a new, empty shelf; the old one is abandoned to the sweeper."""

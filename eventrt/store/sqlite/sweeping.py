@@ -24,10 +24,17 @@ _DELETE_GROUPS = (
     "DELETE FROM {table} WHERE shelf_id = ?1 AND group_id < coalesce((SELECT group_id FROM {table}"
     " WHERE shelf_id = ?1 ORDER BY group_id LIMIT 1 OFFSET ?2), char(1114111))"
 )
-_DELETE_READY = (
-    "DELETE FROM ready WHERE (shelf_id, rank, id) IN"
-    " (SELECT shelf_id, rank, id FROM ready WHERE shelf_id = ? LIMIT ?)"
+_DELETE_OF_SHELF = (
+    "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE shelf_id = ? LIMIT ?)",
+    "DELETE FROM waiting WHERE id IN (SELECT id FROM waiting WHERE shelf_id = ? LIMIT ?)",
+    (
+        "DELETE FROM ready WHERE (shelf_id, rank, id) IN"
+        " (SELECT shelf_id, rank, id FROM ready WHERE shelf_id = ? LIMIT ?)"
+    ),
+    _DELETE_GROUPS.format(table="tenant"),
+    _DELETE_GROUPS.format(table="lane"),
 )
+"""Statements that remove at most so many rows of a shelf: (shelf, limit)."""
 
 
 class Sweeping:
@@ -102,24 +109,18 @@ class Sweeping:
         return len(rows)
 
     def _sweep_abandoned(self, limit: int) -> int:
-        """Remove rows of one shelf that no queue has any more, and the shelf with its last row."""
-        row = self._execute("SELECT id FROM shelf WHERE queue_id IS NULL LIMIT 1").fetchone()
-        if row is None:
-            return 0
-        shelf_id = row[0]
+        """Remove rows of shelves that no queue has any more, and each shelf with its last row."""
         removed = 0
-        for sql in (
-            "DELETE FROM message WHERE id IN (SELECT id FROM message WHERE shelf_id = ? LIMIT ?)",
-            "DELETE FROM waiting WHERE id IN (SELECT id FROM waiting WHERE shelf_id = ? LIMIT ?)",
-            _DELETE_READY,
-            _DELETE_GROUPS.format(table="tenant"),
-            _DELETE_GROUPS.format(table="lane"),
-        ):
+        while removed < limit:
+            row = self._execute("SELECT id FROM shelf WHERE queue_id IS NULL LIMIT 1").fetchone()
+            if row is None:
+                break
+            for sql in _DELETE_OF_SHELF:
+                if removed < limit:
+                    removed += self._execute(sql, (row[0], limit - removed)).rowcount
             if removed < limit:
-                removed += self._execute(sql, (shelf_id, limit - removed)).rowcount
-        if removed < limit:
-            self._execute("DELETE FROM shelf WHERE id = ?", (shelf_id,))
-            removed += 1
+                self._execute("DELETE FROM shelf WHERE id = ?", row)
+                removed += 1
         return removed
 
     def _sweep_windows(self, limit: int, now: float) -> float:
