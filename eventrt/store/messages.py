@@ -88,9 +88,7 @@ class MessageRepository(Protocol):
         """Remove up to `limit` of what nobody will see again: expired messages, abandoned shelves, old windows."""
         ...
 
-    def start_move(
-        self, source: Queue, destination_arn: str | None, max_per_second: int | None
-    ) -> MoveTask | None:
+    def start_move(self, source: Queue, destination_arn: str | None, max_per_second: int | None) -> MoveTask | None:
         """Begin a move task and return it; None when the source has an active one already."""
         ...
 

@@ -44,9 +44,7 @@ class QueueRepository(Protocol):
         """Return queues in order of their names, those after the name `after`, at most `limit`."""
         ...
 
-    def dead_letter_sources(
-        self, queue: Queue, *, after: str | None = None, limit: int = 1000
-    ) -> Sequence[Queue]:
+    def dead_letter_sources(self, queue: Queue, *, after: str | None = None, limit: int = 1000) -> Sequence[Queue]:
         """Return the queues whose redrive policy names this queue, in order of their names, as `list` does."""
         ...
 

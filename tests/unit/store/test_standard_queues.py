@@ -3,13 +3,13 @@
 import asyncio
 
 import pytest
-from tests.unit.store.shelf_bench import Bench, draft
 
 from eventrt.core import receipts
 from eventrt.core.messages import MessageAttribute
 from eventrt.errors import ApiError
 from eventrt.sources import queues
 from eventrt.store.sqlite import standard
+from tests.unit.store.shelf_bench import Bench, draft
 
 
 async def test_what_is_sent_is_received_whole(bench: Bench) -> None:
