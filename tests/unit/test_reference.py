@@ -1,9 +1,12 @@
 """What stands in the project's files about its settings is what the code says."""
 
+import shutil
 import subprocess
 import sys
 import tomllib
 from pathlib import Path
+
+import pytest
 
 from eventrt.config import load, reference
 from eventrt.config.check import check
@@ -91,3 +94,10 @@ def test_aiohttp_is_whole_for_whoever_imports_it_after_the_start() -> None:
     )
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
     assert ended.stdout.strip() == "ClientSession True"
+
+
+@pytest.mark.skipif(shutil.which("systemd-analyze") is None, reason="there is no systemd here")
+def test_the_systemd_unit_is_accepted() -> None:
+    unit = ROOT / "systemd" / "eventrt.service"
+    ended = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (0, "")
