@@ -7,6 +7,7 @@ error. Source: semantics 03, section 3.5.
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 from eventrt.core.operators import PatternError
@@ -26,42 +27,41 @@ def compile_filters(patterns: Sequence[str], *, loads: Loads = json.loads) -> Re
     """
     if not patterns:
         return None
-    filters = [test for pattern in patterns for test in _compile(pattern)]
-    reads_body = any(kind is _JSON or kind is _TEXT for _, _, kind in filters)
+    filters = [parts for pattern in patterns for parts in _compile(pattern)]
+    reads_body = any(part.body is not None for parts in filters for part in parts)
 
     def passes(record: Mapping[str, Any]) -> bool:
-        body, is_json = None, False
-        if reads_body:
-            body = record.get("body")
-            is_json, body = _read(body, loads)
-        for metadata, test, kind in filters:
-            if kind is not None and (kind is _JSON) is not is_json:
-                continue
-            if metadata is not None and not metadata(record):
-                continue
-            if test is None or test(body):
-                return True
-        return False
+        body = record.get("body")
+        is_json, body = _read(body, loads) if reads_body else (False, body)
+        return any(all(part.passes(record, body, is_json) for part in parts) for parts in filters)
 
     return passes
 
 
-_JSON = "json"
-_TEXT = "text"
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """What a pattern asks of the body, which must be of its kind, and of the rest of the record."""
+
+    metadata: Matcher | None
+    body: Matcher | None
+    wants_json: bool
+
+    def passes(self, record: Mapping[str, Any], body: Any, is_json: bool) -> bool:
+        if self.body is not None and (is_json is not self.wants_json or not self.body(body)):
+            return False
+        return self.metadata is None or self.metadata(record)
 
 
-_Filter: TypeAlias = tuple[Matcher | None, Matcher | None, str | None]
-"""The test of the metadata, that of the body, and which kind of body it wants."""
+def _compile(text: str) -> list[list[_Part]]:
+    """Return the filters that a pattern stands for, each the parts that must all pass.
 
-
-def _compile(text: str) -> list[_Filter]:
-    """Return the filters that a pattern stands for: one, or one for each choice of a `$or` around the body."""
+    That is one filter of one part, unless a `$or` stands around the body.
+    """
     try:
         pattern = json.loads(text, parse_constant=_refuse)
         if not isinstance(pattern, dict):
             raise PatternError("Filter is not an object")
-        compile_pattern({key: value for key, value in pattern.items() if key != "body"} or {"body": [""]})
-        return [_split(choice) for choice in _choices(unfold(pattern))]
+        return [[_part(asked) for asked in choice] for choice in _choices(unfold(pattern))]
     except PatternError:
         raise
     except ValueError as error:
@@ -70,13 +70,14 @@ def _compile(text: str) -> list[_Filter]:
         raise PatternError("Rule is too complex") from error
 
 
-def _choices(pattern: dict[str, Any]) -> list[dict[str, Any]]:
-    """Write out a `$or` that stands beside or around the body, since only the body is read as JSON."""
+def _choices(pattern: dict[str, Any]) -> list[list[dict[str, Any]]]:
+    """Write out a `$or` around the body, since only the body is read as JSON: the choices, each in parts."""
     choices: Any = pattern.get("$or")
     if not is_or("$or", choices) or not any(_names_body(choice) for choice in choices):
-        return [pattern]
+        return [[pattern]]
     rest = {key: value for key, value in pattern.items() if key != "$or"}
-    return [written for choice in choices for written in _choices({**rest, **choice})]
+    beside = [rest] if rest else []
+    return [[*beside, *written] for choice in choices for written in _choices(choice)]
 
 
 def _names_body(pattern: dict[str, Any]) -> bool:
@@ -85,17 +86,15 @@ def _names_body(pattern: dict[str, Any]) -> bool:
     )
 
 
-def _split(pattern: dict[str, Any]) -> _Filter:
-    if not pattern:
-        raise PatternError("Empty event pattern is not allowed")
+def _part(pattern: dict[str, Any]) -> _Part:
     if "body" not in pattern:
-        return compile_pattern(pattern), None, None
+        return _Part(compile_pattern(pattern), None, wants_json=False)
     rest = {key: value for key, value in pattern.items() if key != "body"}
     metadata = compile_pattern(rest) if rest else None
     wanted = pattern["body"]
     if isinstance(wanted, dict):
-        return metadata, compile_pattern(wanted), _JSON
-    return metadata, compile_field(wanted, name="body"), _TEXT
+        return _Part(metadata, compile_pattern(wanted), wants_json=True)
+    return _Part(metadata, compile_field(wanted, name="body"), wants_json=False)
 
 
 def _refuse(constant: str) -> Any:

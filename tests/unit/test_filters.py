@@ -48,6 +48,8 @@ def test_no_patterns_let_everything_pass() -> None:
         ({"body": {"$or": [{"kind": ["offer"]}, {"price": [{"numeric": [">", 1]}]}]}}, JSON_BODY, True),
         ({"$or": [{"messageId": ["m2"]}, {"body": {"kind": ["order"]}}]}, JSON_BODY, True),
         ({"$or": [{"messageId": ["m2"]}, {"body": {"kind": ["offer"]}}]}, JSON_BODY, False),
+        ({"body": {"kind": ["order"]}, "$or": [{"messageId": ["m2"]}, {"body": {"price": [300]}}]}, JSON_BODY, True),
+        ({"body": {"kind": ["offer"]}, "$or": [{"messageId": ["m2"]}, {"body": {"price": [300]}}]}, JSON_BODY, False),
     ],
 )
 def test_the_table_of_bodies_and_patterns(pattern: Any, body: str, is_kept: bool) -> None:
