@@ -379,7 +379,7 @@ class Invoker:
         self._release(entry, is_reserved=self._reserved.pop(environment))
         version = entry.version
         if self._is_stopping or (version is None or version.configuration_id != environment.function.configuration_id):
-            if version is None and entry.key in self._entries and not self._is_stopping:
+            if version is None and self._entries.get(entry.key) is entry and not self._is_stopping:
                 # It is just being read again; `_follow` retires what does not fit.
                 self._keep(entry, environment)
                 return

@@ -5,7 +5,7 @@ Plain structs over two pipes: small frames go in one write, and both sides know 
 
 import struct
 
-REQUEST = struct.Struct("<IHHHHd")
+REQUEST = struct.Struct("<IHHHId")
 """Payload length; lengths of request id, ARN, trace header, client context; deadline in epoch milliseconds."""
 
 RESPONSE = struct.Struct("<IIB")

@@ -18,7 +18,7 @@ import time
 
 from python_host import awslambda, syscalls
 
-REQUEST = struct.Struct("<IHHHHd")
+REQUEST = struct.Struct("<IHHHId")
 """Payload length; lengths of request id, ARN, trace header, client context; deadline in epoch ms."""
 RESPONSE = struct.Struct("<IIB")
 """Body length; peak memory in kB; kind."""
