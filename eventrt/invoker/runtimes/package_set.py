@@ -7,7 +7,6 @@ environment. The setting `runtime.packages` names another folder: a `pip install
 import os
 import re
 from dataclasses import dataclass
-from importlib import metadata
 from pathlib import Path
 
 from eventrt.errors import ConfigurationError
@@ -85,10 +84,9 @@ def find(configured: str) -> PackageSet:
     Raises: ConfigurationError: the setting names no folder.
     """
     if configured:
-        folder = os.path.abspath(os.path.expanduser(configured))
-        if not os.path.isdir(folder):
-            raise ConfigurationError(f'runtime.packages = "{configured}" is no folder')
-        return PackageSet(site_packages(folder), {})
+        return PackageSet(site_packages(_folder(configured)), {})
+    from importlib import metadata  # takes as long to import as all of this module's users together
+
     entries: dict[str, str] = {}
     requires_minor = 8
     for name, parts in _DISTRIBUTIONS.items():
@@ -109,6 +107,19 @@ def find(configured: str) -> PackageSet:
         # botocore alone is there for its models, which the daemon reads: handlers get boto3 or nothing.
         return PackageSet(None, {})
     return PackageSet(None, entries, requires_minor)
+
+
+def check(configured: str) -> None:
+    """Refuse a setting `runtime.packages` that names no folder (ConfigurationError); cheap, for the start."""
+    if configured:
+        _folder(configured)
+
+
+def _folder(configured: str) -> str:
+    folder = os.path.abspath(os.path.expanduser(configured))
+    if not os.path.isdir(folder):
+        raise ConfigurationError(f'runtime.packages = "{configured}" is no folder')
+    return folder
 
 
 def site_packages(folder: str) -> str:

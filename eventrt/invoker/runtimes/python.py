@@ -15,6 +15,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
@@ -109,7 +110,8 @@ class PythonRuntime:
         self._data_dir = data_dir.absolute()
         self._folder = self._data_dir / "runtime"
         self._wanted_isolation = isolation
-        self._packages = package_set.find(packages)
+        package_set.check(packages)
+        self._configured_packages = packages
         self._zygotes: dict[tuple[str, bool], _Zygote] = {}
         self._launched: set[_Zygote] = set()
         self._starting: dict[tuple[str, bool], asyncio.Future[_Zygote]] = {}
@@ -118,6 +120,11 @@ class PythonRuntime:
         self._next_zygote = 0
         self._closed = False
         self._told: set[str] = set()
+
+    @cached_property
+    def _packages(self) -> package_set.PackageSet:
+        """What /var/runtime holds; looked for when the first zygote needs it, as it takes some milliseconds."""
+        return package_set.find(self._configured_packages)
 
     # -- what the warm pool asks for
 
