@@ -497,6 +497,8 @@ class Invoker:
             await self.runtime.zygote(interpreter, with_boto3=with_boto3)
         except (NoInterpreter, EnvironmentFailed) as error:
             # Whoever invokes such a function is told; here it is only that nothing can be prepared.
+            if self._is_stopping:
+                return
             _LOG.warning("runtime.not_warmed", runtime=runtime, error=str(error))
 
     def status(self) -> Mapping[str, object]:
