@@ -27,6 +27,7 @@ from eventrt.aws.services.sqs import SqsService
 from eventrt.aws.services.sts import StsService, TemporaryCredentials
 from eventrt.clock import SystemClock, VirtualClock
 from eventrt.config.settings import Settings
+from eventrt.errors import StoreFull
 from eventrt.frontdoors.control import Control
 from eventrt.frontdoors.guard import Guard
 from eventrt.frontdoors.reports import Reports
@@ -43,6 +44,7 @@ from eventrt.reconcile import reconcile
 from eventrt.sources.moves import Mover
 from eventrt.sources.sweeper import Sweeper
 from eventrt.store.api import Tx
+from eventrt.store.sqlite.reports import SqliteReports
 from eventrt.store.sqlite.store import SqliteStore
 
 Run = Callable[..., Coroutine[Any, Any, None]]
@@ -51,7 +53,7 @@ Run = Callable[..., Coroutine[Any, Any, None]]
 SEAL = "seal"
 """The note that holds the secret which seals temporary credentials."""
 
-HANDLER_CREDENTIALS_S = 30 * 86_400
+HANDLER_CREDENTIALS_S = 12 * 3600
 """How long a handler's own credentials are good for (auth.mode sigv4): longer than its environment lives."""
 
 _LOG = structlog.get_logger("eventrt.daemon")
@@ -126,41 +128,50 @@ class Daemon:
         supervisor = Supervisor(store, clock, invoker)
         if settings.log.level == "debug":
             supervisor.on_batch(log_batch)
+        shelves = SqliteReports(store.engine.path, clock)
         control = Control(
             Reports(
                 store,
                 packages,
                 invoker.logs,
-                peek=self._peek,
+                shelves=shelves,
                 describe_mapping=supervisor.describe,
                 rooms=lambda: self._rooms(supervisor, invoker),
             ),
             clock,
             note_clock=self._note_clock,
+            go_back_to_real_time=self._go_back_to_real_time,
         )
         door = self._door(packages, invoker)
 
         async def answer(request: Request) -> Response:
             return await (control if control.serves(request.path) else door).handle(request)
 
-        async with (
-            _running(Transitions(store, packages).run, Sweeper(store, clock).run, Mover(store, clock).run, invoker.run),
-            _running(supervisor.run),
-        ):
-            async with _running(self._server(answer, sock).run):
-                self._tell_ready(sock)
-                await self._wait(until)
-                stop_at = anyio.current_time() + grace_s  # one grace for all that still runs
-                loop = asyncio.get_running_loop()
-                loop.call_later(grace_s, invoker.hurry)
-                loop.call_soon(invoker.logs.end_follows)
-                loop.call_soon(self.sqs.end_waits)
-            await supervisor.drain(max(0.0, stop_at - anyio.current_time()))
+        try:
+            async with (
+                _running(
+                    Transitions(store, packages).run, Sweeper(store, clock).run, Mover(store, clock).run, invoker.run
+                ),
+                _running(supervisor.run),
+            ):
+                async with _running(self._server(answer, sock).run):
+                    self._tell_ready(sock)
+                    await self._wait(until)
+                    stop_at = anyio.current_time() + grace_s  # one grace for all that still runs
+                    loop = asyncio.get_running_loop()
+                    loop.call_later(grace_s, invoker.hurry)
+                    loop.call_soon(invoker.logs.end_follows)
+                    loop.call_soon(self.sqs.end_waits)
+                await supervisor.drain(max(0.0, stop_at - anyio.current_time()))
+        finally:
+            with anyio.CancelScope(shield=True):
+                await shelves.close()
 
     async def _wait(self, until: Callable[[], Awaitable[None]]) -> None:
         """Return when `until` does; meanwhile keep systemd's watchdog, and a test clock's moment."""
         async with anyio.create_task_group() as group:
             group.start_soon(sdnotify.feed_watchdog)
+            group.start_soon(self._keep_noting_clock)
             await until()
             group.cancel_scope.cancel()
         sdnotify.notify("STOPPING=1")
@@ -196,9 +207,6 @@ class Daemon:
         )
         return issued["AccessKeyId"], issued["SecretAccessKey"], issued["SessionToken"]
 
-    async def _peek(self, queue: Any, *, limit: int) -> list[Any]:
-        return []
-
     def _rooms(self, supervisor: Supervisor, invoker: Invoker) -> Mapping[str, Mapping[str, Any]]:
         """Return the status of each room."""
         pollers = supervisor.describe_all()
@@ -212,6 +220,27 @@ class Daemon:
     async def _note_clock(self) -> None:
         """Have the clock's moment on disk: each commit carries it."""
         await self.store.write(lambda tx: None)
+
+    async def _keep_noting_clock(self) -> None:
+        """While a test clock runs at a rate of its own, note its moment every second; a restart goes on from there."""
+        while isinstance(self.clock, VirtualClock):
+            await anyio.sleep(1.0)
+            if self.clock.rate not in (0.0, 1.0):
+                try:
+                    await self._note_clock()
+                except StoreFull as error:
+                    _LOG.warning("clock.not_noted", error=str(error))
+
+    async def _go_back_to_real_time(self) -> None:
+        """Set a test clock to the wall clock; what waits for a moment is shifted along with it."""
+
+        def unit(tx: Tx) -> None:
+            if isinstance(self.clock, VirtualClock):
+                before = self.clock.now()
+                self.clock.set_real()
+                tx.messages.rebase(self.clock.now() - before)
+
+        await self.store.write(unit)
 
     def _door(self, packages: Packages, invoker: Any) -> AwsDoor:
         """Return the AWS door with every service behind it."""

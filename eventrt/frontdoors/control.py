@@ -68,14 +68,24 @@ _Answerer = Callable[[_Ask], Awaitable[Response]]
 class Control:
     """Answers the control paths; the rest of the port belongs to the AWS door.
 
-    Args: clock: a `VirtualClock` may be moved, any other is refused. note_clock: keeps the clock's moment, once it
-        was moved, for the next start.
+    Args:
+        clock: a `VirtualClock` may be moved, any other is refused.
+        note_clock: keeps the clock's moment, once it was moved, for the next start.
+        go_back_to_real_time: sets a `VirtualClock` to real time, and what is kept along with it.
     """
 
-    def __init__(self, reports: Reports, clock: SystemClock, *, note_clock: Callable[[], Awaitable[None]]) -> None:
+    def __init__(
+        self,
+        reports: Reports,
+        clock: SystemClock,
+        *,
+        note_clock: Callable[[], Awaitable[None]],
+        go_back_to_real_time: Callable[[], Awaitable[None]],
+    ) -> None:
         self._reports = reports
         self._clock = clock
         self._note_clock = note_clock
+        self._go_back_to_real_time = go_back_to_real_time
         self._routes: list[tuple[re.Pattern[str], dict[str, _Answerer]]] = [
             (re.compile("|".join(map(re.escape, _HEALTH_PATHS))), {"GET": self._health}),
             (re.compile(r"/_eventrt/clock"), {"GET": self._show_clock, "POST": self._move_clock}),
@@ -164,7 +174,7 @@ class Control:
                     raise Refused(400, f"rate must be from 0 to {MAX_RATE:.0f}, not {rate}")
                 clock.set_rate(float(rate))
             case {"mode": "real", **rest} if not rest:
-                clock.set_real()
+                await self._go_back_to_real_time()
             case _:
                 raise Refused(400, 'write {"advance": seconds}, {"rate": number} or {"mode": "real"}')
         await self._note_clock()
@@ -177,7 +187,11 @@ class Control:
 
     async def _peek(self, ask: _Ask) -> Response:
         limit = ask.number("limit", 100, low=1, high=10_000)
-        answer = await self._reports.messages(ask.account, ask.region, ask.names[0], limit)
+        after = ask.query.get("after") or None
+        try:
+            answer = await self._reports.messages(ask.account, ask.region, ask.names[0], limit=limit, after=after)
+        except ValueError as error:
+            raise Refused(400, f"after must be the next_after of a page: {error}") from error
         if answer is None:
             raise Refused(404, _missing("queue", ask))
         return _json(answer)

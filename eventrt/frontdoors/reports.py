@@ -5,7 +5,7 @@ Everything is read, nothing disturbed: a peek leases nothing, counts are those t
 
 import base64
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import Any, Protocol
+from typing import Any
 
 from eventrt.core.functions import FunctionVersion
 from eventrt.core.mapping import EventSourceMapping
@@ -14,23 +14,17 @@ from eventrt.invoker.packages import Packages
 from eventrt.observability.function_logs import FunctionLogs
 from eventrt.sources import queues
 from eventrt.store.api import Store, Tx
+from eventrt.store.reports import Reports as MessageReports
 
 PAGE = 1000
-
-
-class Peek(Protocol):
-    """How messages are looked at without disturbing them."""
-
-    async def __call__(self, queue: Queue, *, limit: int) -> list[PeekedMessage]:
-        """Return up to `limit` messages of a queue in their order."""
-        ...
 
 
 class Reports:
     """What can be known of the rooms.
 
     Args:
-        peek: looks at messages. describe_mapping: what the poller of a mapping (by UUID) is doing.
+        shelves: looks at messages without disturbing them.
+        describe_mapping: what the poller of a mapping (by UUID) is doing.
         rooms: the status of each room by name, asked anew for each health report.
     """
 
@@ -40,14 +34,14 @@ class Reports:
         packages: Packages,
         logs: FunctionLogs,
         *,
-        peek: Peek,
+        shelves: MessageReports,
         describe_mapping: Callable[[str], Mapping[str, Any]],
         rooms: Callable[[], Mapping[str, Mapping[str, Any]]],
     ) -> None:
         self._store = store
         self._packages = packages
         self._logs = logs
-        self._peek = peek
+        self._shelves = shelves
         self._describe_mapping = describe_mapping
         self._rooms = rooms
 
@@ -68,13 +62,21 @@ class Reports:
 
         return await self._store.read(query)
 
-    async def messages(self, account_id: str, region: str, name: str, limit: int) -> Mapping[str, Any] | None:
-        """Return a queue with up to `limit` of its messages; None when there is no such queue."""
+    async def messages(
+        self, account_id: str, region: str, name: str, *, limit: int, after: str | None
+    ) -> Mapping[str, Any] | None:
+        """Return a queue with up to `limit` of its messages, those behind the position `after`.
+
+        None when there is no such queue. `next_after` is where the next page begins, None at the end.
+        Raises: ValueError: `after` is no position.
+        """
         queue = await self._store.read(lambda tx: tx.queues.find(account_id, region, name))
         if queue is None:
             return None
         shown = await self._store.read(lambda tx: _queue(queue, tx))
-        return {**shown, "messages": [_message(message) for message in await self._peek(queue, limit=limit)]}
+        found = await self._shelves.peek_messages(queue, limit=limit, after=after)
+        next_after = found[-1].position if len(found) == limit else None
+        return {**shown, "messages": [_message(message) for message in found], "next_after": next_after}
 
     async def mappings(self, account_id: str | None, region: str | None) -> list[Mapping[str, Any]]:
         """Return the mappings, of all accounts and regions or one, with what their pollers are doing."""

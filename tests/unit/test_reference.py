@@ -1,5 +1,6 @@
 """What stands in the project's files about its settings is what the code says."""
 
+import re
 import shutil
 import subprocess
 import sys
@@ -59,7 +60,7 @@ def test_importing_the_daemon_loads_nothing_heavy() -> None:
     """The gate of the dependency rules: what the start must not pay for."""
     forbidden = (
         "yaml", "cryptography", "watchfiles", "botocore", "boto3", "pydantic", "textual", "rich", "aiohttp.client",
-        "aiosqlite", "cbor2",
+        "cbor2",
     )  # fmt: skip
     script = (
         "import sys\n"
@@ -101,3 +102,36 @@ def test_the_systemd_unit_is_accepted() -> None:
     unit = ROOT / "systemd" / "eventrt.service"
     ended = subprocess.run(["systemd-analyze", "verify", str(unit)], capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
+
+
+def test_every_log_event_is_in_the_docs() -> None:
+    documented = (ROOT / "docs" / "logs.md").read_text()
+    call = re.compile(r'\b(?:_LOG|log|_log)\.(?:debug|info|warning|error|exception)\(\s*"([^"]+)"')
+    events = {name for file in (ROOT / "eventrt").rglob("*.py") for name in call.findall(file.read_text())}
+    assert len(events) > 30
+    assert sorted(name for name in events if f"`{name}`" not in documented) == []
+
+
+def test_every_page_of_behaviour_is_linked_from_the_index() -> None:
+    index = (ROOT / "docs" / "behaviour.md").read_text()
+    pages = [page.name for page in (ROOT / "docs" / "behaviour").glob("*.md")]
+    assert pages
+    assert [name for name in pages if f"(behaviour/{name})" not in index] == []
+
+
+@pytest.mark.parametrize("page", [*sorted((ROOT / "docs").rglob("*.md")), ROOT / "README.md"], ids=lambda p: p.name)
+def test_links_between_the_docs_lead_somewhere(page: Path) -> None:
+    targets = re.findall(r"\]\((?!https?:)([^)#]+)", page.read_text())
+    assert [target for target in targets if not (page.parent / target).exists()] == []
+
+
+def test_every_test_the_behaviour_pages_name_is_there() -> None:
+    names = {
+        name
+        for file in (ROOT / "tests").rglob("*.py")
+        for name in re.findall(r"\b(?:def|class) (test_\w+)", file.read_text())
+    }
+    files = {file.stem for file in (ROOT / "tests").rglob("test_*.py")}
+    for page in [*(ROOT / "docs" / "behaviour").glob("*.md"), ROOT / "docs" / "behaviour.md"]:
+        named = set(re.findall(r"`(test_\w+)`", page.read_text()))
+        assert sorted(named - names - files) == [], page.name
