@@ -488,6 +488,10 @@ async def becomes(condition) -> None:
             await anyio.sleep(0.01)
 
 
+def compiled_below(folder: Path) -> set[str]:
+    return {path.name.partition(".")[0] for path in folder.rglob("*.pyc")}
+
+
 def processes_with(marker: str) -> list[int]:
     found = []
     for entry in Path("/proc").iterdir():
@@ -582,3 +586,14 @@ async def test_an_answer_cut_off_by_a_stop_is_a_fault_of_the_service_not_of_the_
             bench.stop()
     assert isinstance(found[0], ServiceFault)
     assert found[0].code == "ServiceException"
+
+
+async def test_compiled_modules_are_kept_from_one_environment_to_the_next(tmp_path):
+    async with running_invoker(tmp_path) as bench:
+        function = bench.function("import helper\nhandler = lambda *_: helper.n\n", files={"helper.py": "n = 1\n"})
+        assert await bench.result(function) == 1
+        assert compiled_below(tmp_path / "data" / "runtime" / "bytecode") == {"app", "helper"}
+        assert not compiled_below(Path(function.code.folder))
+        bench.change(function)
+        await anyio.lowlevel.checkpoint()
+        assert await bench.result(function) == 1

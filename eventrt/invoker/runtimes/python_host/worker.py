@@ -16,7 +16,7 @@ import sys
 import threading
 import time
 
-from python_host import awslambda, syscalls
+from python_host import awslambda, bytecode, syscalls
 
 REQUEST = struct.Struct("<IHHHId")
 """Payload length; lengths of request id, ARN, trace header, client context; deadline in epoch ms."""
@@ -195,11 +195,8 @@ class _Worker:
         if spec["runtime_packages"]:
             path.append(spec["runtime_packages"])
         sys.path[:] = path + stdlib
-        sys.path_importer_cache.clear()
         sys.dont_write_bytecode = True
-        if spec["bytecode"]:
-            sys.pycache_prefix = spec["bytecode"]
-            sys.dont_write_bytecode = False
+        bytecode.keep(spec["bytecode"], path)
         # A module that was imported before the fork gives way to the function's own of the same name.
         replaced = bundled - _OURS - set(sys.builtin_module_names)
         if replaced:
