@@ -27,6 +27,7 @@ from eventrt.aws.services.sqs import SqsService
 from eventrt.aws.services.sts import StsService, TemporaryCredentials
 from eventrt.clock import SystemClock, VirtualClock
 from eventrt.config.settings import Settings
+from eventrt.core.records import FunctionError, Outcome, ServiceFault, Succeeded, Throttled
 from eventrt.errors import StoreFull
 from eventrt.frontdoors.control import Control
 from eventrt.frontdoors.guard import Guard
@@ -126,8 +127,7 @@ class Daemon:
         await reconcile(settings, store, packages)
         self.invoker = invoker = self._invoker(sock)
         supervisor = Supervisor(store, clock, invoker)
-        if settings.log.level == "debug":
-            supervisor.on_batch(log_batch)
+        supervisor.on_batch(log_batch if settings.log.level == "debug" else log_failed_batch)
         shelves = SqliteReports(store.engine.path, clock)
         control = Control(
             Reports(
@@ -302,21 +302,42 @@ def url_of(sock: socket.socket, *, from_here: bool = False) -> str:
 
 
 def log_batch(report: BatchReport) -> None:
-    """Log a batch that went well, for those who want a line per invocation; the poller logs the others."""
-    if not report.failed:
-        _LOG.debug(
-            "batch.invoked",
-            mapping_id=report.mapping.id,
-            source_arn=report.mapping.source_arn,
-            function=report.mapping.function_name,
-            request_id=report.request_id,
-            batch_number=report.batch.number,
-            batch_size=len(report.batch.records),
-            attempt=report.batch.attempt,
-            outcome=type(report.outcome).__name__,
-            failed=0,
-            duration_ms=round(report.duration_ms, 3),
-        )
+    """Log a batch that came to its end: one that left failed records as a warning, others for those who want all."""
+    outcome, log = report.outcome, _LOG.warning if report.failed else _LOG.debug
+    log(
+        "batch.invoked",
+        mapping_id=report.mapping.id,
+        source_arn=report.mapping.source_arn,
+        function=report.mapping.function_name,
+        request_id=report.request_id,
+        batch_number=report.batch.number,
+        batch_size=len(report.batch.records),
+        attempt=report.batch.attempt,
+        outcome=type(outcome).__name__,
+        done=report.done,
+        failed=report.failed,
+        duration_ms=round(report.duration_ms, 3),
+        **({"error": error_of(outcome)} if report.failed else {}),
+    )
+
+
+def log_failed_batch(report: BatchReport) -> None:
+    """Log a batch that left failed records."""
+    if report.failed:
+        log_batch(report)
+
+
+def error_of(outcome: Outcome) -> str:
+    """Say in words why records of a batch failed; the function's own message stays in the function's log."""
+    match outcome:
+        case FunctionError():
+            return outcome.error_type
+        case Throttled():
+            return f"throttled: {outcome.reason}"
+        case ServiceFault():
+            return f"{outcome.code}: {outcome.message}"
+        case Succeeded():
+            return "the function named failed items"
 
 
 @asynccontextmanager

@@ -92,7 +92,7 @@ class Daemon:
             say(
                 f"  invoked {event['function']} with {event['batch_size']} message(s) in "
                 f"{event['duration_ms']:.1f} ms: {event['outcome']}, "
-                f"{event['batch_size'] - event['failed']} done, {event['failed']} failed"
+                f"{event['done']} done, {event['failed']} failed"
             )
         elif event["level"] in ("warning", "error") or name.startswith("declar"):
             facts = " ".join(f"{key}={value}" for key, value in event.items() if key not in ("at", "level", "event"))
