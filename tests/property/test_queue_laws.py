@@ -431,9 +431,9 @@ class QueueMachine(RuleBasedStateMachine):
         for file in ("eventrt.db", "eventrt.db-wal"):
             shutil.copyfile(self.directory / file, copy / file)
         engine.connection.close()
-        engine._thread.shutdown()
-        os.close(engine._wal_fd)
-        os.close(engine._lock_fd)
+        engine._disk.stop()
+        for fd in (engine._shm_fd, engine._wal_fd, engine._lock_fd):
+            os.close(fd)
         shutil.rmtree(self.directory)
         self.directory = copy
         self.open()

@@ -6,9 +6,11 @@ kill. With `durability="power"` a thread then syncs the write-ahead log, and ans
 arrive meanwhile gather in the next transaction. So the loop never waits for the disk and the connection is never
 used by two threads at once (docs/decisions/0001-units-on-the-loop.md).
 
-The checkpoint, the one long call, runs in the same thread while units wait at the door. It is due when the log has
-grown by CHECKPOINT_BYTES, also under a load that never pauses; and after a sync that failed, since a log with a hole
-in it is not read beyond the hole: what was committed must reach the database itself before anything more is promised.
+The checkpoint, the one long call, runs in the same thread while units wait at the door. It is due when the log holds
+CHECKPOINT_BYTES more than after the last one, also under a load that never pauses; the log's file is then written
+anew from its beginning rather than cut off, since a file that does not grow is synced in two thirds of the time. It
+is also due after a sync that failed: a log with a hole in it is not read beyond the hole, so what was committed must
+reach the database itself before anything more is promised.
 """
 
 import asyncio
@@ -18,8 +20,8 @@ import functools
 import os
 import re
 import sqlite3
+import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from importlib import resources
 from pathlib import Path
 from typing import Generic, Literal, TypeVar
@@ -29,6 +31,7 @@ import structlog
 from eventrt.clock import Clock
 from eventrt.errors import StartupError, StoreClosed, StoreCorrupt, StoreFull
 from eventrt.store.api import Topic
+from eventrt.store.sqlite.disk import DiskThread
 
 T = TypeVar("T")
 TxT = TypeVar("TxT", bound="StampedTx")
@@ -37,6 +40,7 @@ Durability = Literal["power", "process"]
 CHECKPOINT_BYTES = 16 * 1024 * 1024
 """The log is folded back into the database once it has grown by so much."""
 
+_FRAME_BYTES = 4096 + 24
 _FULL_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
 _DAMAGE_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 _CHECKED_BYTES = 16 * 1024 * 1024
@@ -110,11 +114,13 @@ class Engine(Generic[TxT]):
         self._watches: dict[Topic, list[BellWatch]] = {}
         self._lock_fd = -1
         self._wal_fd = -1
-        self._bytes_at_checkpoint = 0
+        self._shm_fd = -1
+        self._frames_at_checkpoint = 0
         self._closed = False
         self._must_checkpoint = False
-        self._task: asyncio.Future[None] | None = None
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="eventrt-disk")
+        self._disk = DiskThread()
+        self._disk_busy = False
+        self._disk_idle: asyncio.Event | None = None
 
     # -- opening and closing
 
@@ -225,20 +231,24 @@ class Engine(Generic[TxT]):
             os.fsync(directory_fd)
         finally:
             os.close(directory_fd)
+        self.connection.execute("SELECT count(*) FROM sqlite_master").fetchone()  # makes sure the log is open
+        self._shm_fd = os.open(f"{self.path}-shm", os.O_RDONLY | os.O_CLOEXEC)
 
     async def close(self) -> None:
         """Commit what is open, fold the log into the database, and let go of the directory."""
-        while self._task is not None or self.connection.in_transaction:
+        while self._disk_busy or self.connection.in_transaction:
             self._commit()
-            if self._task is not None:
-                await asyncio.wait([self._task])
+            if self._disk_busy:
+                self._disk_idle = asyncio.Event()
+                await self._disk_idle.wait()
         self._closed = True
         with contextlib.suppress(sqlite3.OperationalError):  # a full disk: the log stays, and is as good
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         self.connection.close()
-        self._thread.shutdown()
-        os.close(self._wal_fd)
-        os.close(self._lock_fd)
+        self._disk.stop()
+        # Only now: closing a file lets go of the locks that SQLite has on it.
+        for fd in (self._shm_fd, self._wal_fd, self._lock_fd):
+            os.close(fd)
 
     # -- units of work
 
@@ -325,7 +335,7 @@ class Engine(Generic[TxT]):
     def _commit(self) -> None:
         """Close the transaction; not while the thread is at work, so that groups gather meanwhile."""
         self._commit_scheduled = False
-        if self._task is not None or self._closed or not self.connection.in_transaction:
+        if self._disk_busy or self._closed or not self.connection.in_transaction:
             return
         try:
             for flush in self.before_commit:
@@ -340,7 +350,7 @@ class Engine(Generic[TxT]):
         if self.durability == "process" and not self._must_checkpoint:
             _resolve(waiting)
             waiting = []
-        if self._must_checkpoint or self._log_bytes() > CHECKPOINT_BYTES:
+        if self._must_checkpoint or self._log_is_long():
             self._occupied = asyncio.Event()
             self._start(waiting, self._checkpoint)
         elif waiting:
@@ -370,8 +380,8 @@ class Engine(Generic[TxT]):
     def _start(self, waiting: list[asyncio.Future[None]], blocking: Callable[[], None]) -> None:
         """Run a blocking call beside the loop; those who wait get their answer when it is done."""
         self._unsynced = waiting
-        self._task = asyncio.get_running_loop().run_in_executor(self._thread, blocking)
-        self._task.add_done_callback(self._finished)
+        self._disk_busy = True
+        self._disk.run(blocking, self._finished)
 
     def _sync(self) -> None:
         os.fdatasync(self._wal_fd)
@@ -380,7 +390,7 @@ class Engine(Generic[TxT]):
         """Sync the log and fold it into the database."""
         os.fdatasync(self._wal_fd)
         try:
-            busy = self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()[0]
+            busy = self.connection.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()[0]
         except sqlite3.OperationalError as error:
             if self._must_checkpoint:
                 raise
@@ -390,9 +400,8 @@ class Engine(Generic[TxT]):
         if busy and self._must_checkpoint:
             raise OSError("a reader kept the log from being folded in")
 
-    def _finished(self, task: "asyncio.Future[None]") -> None:
-        self._task = None
-        error = task.exception()
+    def _finished(self, error: BaseException | None) -> None:
+        self._disk_busy = False
         unsynced, self._unsynced = self._unsynced, []
         was_checkpoint, self._occupied = self._occupied, None
         if error is None:
@@ -404,16 +413,26 @@ class Engine(Generic[TxT]):
             self._must_checkpoint = error is not None
         else:
             # One that failed is tried again when the log has grown further, or at once when it must be.
-            self._bytes_at_checkpoint = self._wal_size()
+            self._frames_at_checkpoint = self._log_frames()
             self._must_checkpoint = self._must_checkpoint and error is not None
             was_checkpoint.set()
         self._commit()
+        if self._disk_idle is not None and not self._disk_busy:
+            self._disk_idle.set()
+            self._disk_idle = None
 
-    def _wal_size(self) -> int:
-        return os.fstat(self._wal_fd).st_size
+    def _log_is_long(self) -> bool:
+        frames = self._log_frames()
+        if frames < self._frames_at_checkpoint:
+            self._frames_at_checkpoint = 0  # the log began anew
+        return (frames - self._frames_at_checkpoint) * _FRAME_BYTES > CHECKPOINT_BYTES
 
-    def _log_bytes(self) -> int:
-        return self._wal_size() - self._bytes_at_checkpoint
+    def _log_frames(self) -> int:
+        """Return how many pages the log holds, from the log's index in shared memory.
+
+        Source: sqlite.org/walformat.html, "The WAL-Index File Format": mxFrame, in the machine's byte order.
+        """
+        return int.from_bytes(os.pread(self._shm_fd, 4, 16), sys.byteorder)
 
     # -- bells
 
