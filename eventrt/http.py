@@ -17,7 +17,10 @@ class BodyTooLarge(Exception):  # noqa: N818 - becomes a 413 in the caller's pro
 
 
 class BodyBroken(Exception):  # noqa: N818 - becomes a 4xx in the caller's protocol
-    """The request's body did not arrive: it came too slowly, or its framing is wrong. `status` is 408 or 400."""
+    """The request's body could not be taken; `status` is 408, 400 or 503.
+
+    It came too slowly, its framing is wrong, or large bodies of others fill the room there is for them.
+    """
 
     def __init__(self, message: str, *, status: int) -> None:
         super().__init__(message)

@@ -41,6 +41,8 @@ _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 _BUSY = b"HTTP/1.1 503 Service Unavailable\r\nContent-Length: 0\r\nRetry-After: 1\r\nConnection: close\r\n\r\n"
 _REASONS = {status.value: status.phrase for status in http.HTTPStatus}
 _STATUS_LINES = {code: f"HTTP/1.1 {code} {phrase}\r\n" for code, phrase in _REASONS.items()}
+_NAMES: dict[bytes, str] = {}
+"""Header names as clients write them, in lower case."""
 _BODILESS = frozenset({204, 304})
 
 
@@ -55,6 +57,7 @@ class HttpServer:
         connection_limit: further connections get 503 and are closed.
         idle_timeout_s: a connection without a (complete) request head is closed after so long.
         stall_timeout_s: a body, or a client's reading, that does not move for so long is given up.
+        body_room_bytes: how much of large bodies is held in memory at once, over all requests; further ones get 503.
         min_body_rate: bytes per second a body must reach on the whole, after the first `stall_timeout_s`.
         grace_s: how long running requests may take to finish when the server stops.
     """
@@ -71,6 +74,7 @@ class HttpServer:
         idle_timeout_s: float = 75.0,
         stall_timeout_s: float = 20.0,
         min_body_rate: int = 16 * 1024,
+        body_room_bytes: int = 1024 * 1024 * 1024,
         max_header_bytes: int = 32 * 1024,
         grace_s: float = 10.0,
     ) -> None:
@@ -82,6 +86,7 @@ class HttpServer:
         self._stall_timeout_s = stall_timeout_s
         self._min_body_rate = min_body_rate
         self._max_header_bytes = max_header_bytes
+        self._room = _Room(body_room_bytes)
         self._grace_s = grace_s
         self._date = _DateLine()
         self._web: Server | None = None
@@ -144,7 +149,7 @@ class HttpServer:
         return server()
 
     async def _serve(self, raw: BaseRequest) -> "_Whole | _Streamed":
-        body = _Body(raw, self._stall_timeout_s, self._min_body_rate)
+        body = _Body(raw, self._room, self._stall_timeout_s, self._min_body_rate)
         message = raw._message
         path, _, query = message.path.partition("?")
         if not path.startswith("/"):  # absolute form: `GET http://host/path`
@@ -168,6 +173,9 @@ class HttpServer:
                 response = Response(error.status, {"Content-Type": "text/plain"}, f"{error}\n".encode())
             except BodyTooLarge as error:
                 response = Response(413, {"Content-Type": "text/plain"}, f"{error}\n".encode())
+            finally:
+                if body.held_bytes:
+                    self._room.free_bytes += body.held_bytes
         closes = message.should_close or not body.may_continue
         head = self._head(response, closes, message.version)
         if response.stream is None:
@@ -225,7 +233,11 @@ def _headers_of(raw_headers: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
     """Return headers with lower-case names; repeated ones are joined with a comma."""
     headers: dict[str, str] = {}
     for raw_name, raw_value in raw_headers:
-        name = raw_name.decode("latin-1").lower()
+        name = _NAMES.get(raw_name)
+        if name is None:
+            name = raw_name.decode("latin-1").lower()
+            if len(_NAMES) < 1024 and len(name) <= 64:  # names are the callers' words: keep few, and no long ones
+                _NAMES[raw_name] = name
         value = raw_value.decode("utf-8", "replace")
         if name in headers:
             headers[name] += f",{value}"
@@ -234,13 +246,24 @@ def _headers_of(raw_headers: tuple[tuple[bytes, bytes], ...]) -> dict[str, str]:
     return headers
 
 
+class _Room:
+    """The memory that large bodies may take, over all requests."""
+
+    __slots__ = ("free_bytes",)
+
+    def __init__(self, free_bytes: int) -> None:
+        self.free_bytes = free_bytes
+
+
 class _Body:
-    """The body of one request: read whole or in pieces, within bounds of size and time."""
+    """The body of one request: read whole or in pieces, within bounds of size, time and room."""
 
-    __slots__ = ("_is_broken", "_is_waiting", "_min_rate", "_raw", "_stall_s")
+    __slots__ = ("_is_broken", "_is_waiting", "_min_rate", "_raw", "_room", "_stall_s", "held_bytes")
 
-    def __init__(self, raw: BaseRequest, stall_timeout_s: float, min_rate: int) -> None:
+    def __init__(self, raw: BaseRequest, room: _Room, stall_timeout_s: float, min_rate: int) -> None:
         self._raw = raw
+        self._room = room
+        self.held_bytes = 0
         self._stall_s = stall_timeout_s
         self._min_rate = min_rate
         self._is_broken = False
@@ -252,7 +275,7 @@ class _Body:
         """May the connection serve another request? Not when a body that was announced was never asked for."""
         if self._is_broken:
             return False
-        return not (self._expects() and self._is_waiting is not False and not self._raw._payload.is_eof())
+        return self._is_waiting is False or self._raw._payload.is_eof() or not self._expects()
 
     def is_disconnected(self) -> bool:
         """Has the client gone?"""
@@ -279,6 +302,11 @@ class _Body:
             size += len(piece)
             if size > limit_bytes:
                 raise BodyTooLarge(limit_bytes)
+            if len(piece) > self._room.free_bytes:
+                self._is_broken = True
+                raise BodyBroken("large requests of others fill the memory there is for them", status=503)
+            self._room.free_bytes -= len(piece)
+            self.held_bytes += len(piece)
             pieces.append(piece)
         return b"".join(pieces)
 

@@ -229,6 +229,21 @@ async def test_a_body_is_capped_whatever_it_says_of_itself() -> None:
         assert (await port.ask(text))[0] == 413
 
 
+async def test_large_bodies_have_bounded_room_and_give_it_back() -> None:
+    async with serving(echo, body_room_bytes=100) as port:
+        head = b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 80\r\n\r\n"
+        first, second = await port.connect(), await port.connect()
+        first.send(head + b"x" * 70)
+        while port.server._room.free_bytes == 100:  # noqa: ASYNC110 - a server tells nobody what it has read
+            await anyio.sleep(0.01)
+        second.send(head + b"y" * 70)
+        status, headers, _ = await second.answer()
+        assert (status, headers["connection"]) == (503, "close")
+        first.send(b"x" * 10)
+        assert (await first.answer())[2] == b"x" * 80
+        assert port.server._room.free_bytes == 100
+
+
 async def test_a_body_that_stalls_is_dropped() -> None:
     async with serving(echo, stall_timeout_s=0.2) as port:
         connection = await port.connect()

@@ -7,6 +7,7 @@ writes an answer. It writes faults, too. The REST protocols are `rest.py`'s.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
+from zlib import crc32
 
 import orjson
 
@@ -101,7 +102,8 @@ class JsonCodec:
 
     def __init__(self) -> None:
         self._compilers = _Compilers(
-            ReaderCompiler, lambda model, policy: WriterCompiler(model, omits_empty=policy.omits_empty)
+            ReaderCompiler,
+            lambda model, policy: WriterCompiler(model, omits_empty=policy.omits_empty, raw=policy.raw),
         )
 
     def bind(self, model: ServiceModel, policy: Policy, operation: str) -> Bound:
@@ -113,6 +115,7 @@ class JsonCodec:
         content_type = self._content_type(model)
         loads, dumps = orjson.loads, orjson.dumps
         has_output = bool(shape["members"])
+        has_crc32 = policy.has_crc32
 
         def parse(incoming: Incoming, problems: list[Problem]) -> dict[str, Any]:
             body = incoming.body
@@ -126,7 +129,10 @@ class JsonCodec:
 
         def write(answer: Mapping[str, Any], request_id: str) -> Response:
             body = dumps(writer(answer)) if has_output else b""
-            return Response(200, {"x-amzn-RequestId": request_id, "Content-Type": content_type}, body)
+            headers = {"x-amzn-RequestId": request_id, "Content-Type": content_type}
+            if has_crc32:
+                headers["x-amz-crc32"] = str(crc32(body))
+            return Response(200, headers, body)
 
         return Bound(parse, write)
 
@@ -134,7 +140,10 @@ class JsonCodec:
         """Write `{"__type": "...#Shape", "message": "..."}`, with the Query code in a header where clients want it."""
         headers = fault_headers(fault, model, request_id)
         headers["Content-Type"] = self._content_type(model)
-        return Response(fault.status, headers, orjson.dumps(fault_body(fault, policy)))
+        body = orjson.dumps(fault_body(fault, policy))
+        if policy.has_crc32:
+            headers["x-amz-crc32"] = str(crc32(body))
+        return Response(fault.status, headers, body)
 
     def _content_type(self, model: ServiceModel | None) -> str:
         return f"application/x-amz-json-{model.metadata.get('jsonVersion', '1.0') if model else '1.0'}"
@@ -151,6 +160,7 @@ def fault_headers(fault: Fault, model: ServiceModel | None, request_id: str) -> 
 def fault_body(fault: Fault, policy: Policy) -> dict[str, Any]:
     """Return the body of an awsJson or CBOR error."""
     prefix = policy.type_prefix if fault.is_modelled or not policy.common_prefix else policy.common_prefix
+    prefix = policy.prefixes.get(fault.shape, prefix)
     return {"__type": prefix + fault.shape, fault.message_member: fault.message, **fault.members}
 
 

@@ -453,6 +453,8 @@ class AwsDoor:
             text = f"Request must be smaller than {error.limit_bytes} bytes{where}"
             return ApiError(policy.too_large_code, text, status=413)
         if isinstance(error, BodyBroken):
+            if error.status == 503:
+                return ApiError(policy.unavailable_code, str(error), status=503)
             code = "RequestTimeout" if error.status == 408 else "IncompleteBody"
             return ApiError(code, str(error), status=error.status)
         if isinstance(error, StoreFull):

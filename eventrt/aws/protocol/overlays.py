@@ -104,6 +104,9 @@ class Policy:
         omits_empty: does the service leave out empty lists and maps from its answers?
         body_limit_bytes: the longest body that is read; whatever is longer gets 413.
         signing_names: names in a credential scope that mean this service, beside the model's.
+        raw: shapes whose values pass as the JSON they are, both ways: the service reads, checks and writes them.
+        prefixes: what stands before the shape's name in `__type` for these errors.
+        has_crc32: does every answer carry the CRC-32 of its body in `x-amz-crc32`?
     """
 
     checks: bool = True
@@ -120,6 +123,9 @@ class Policy:
     omits_empty: bool = False
     body_limit_bytes: int = 16 * 1024 * 1024
     signing_names: tuple[str, ...] = field(default=())
+    raw: frozenset[str] = frozenset()
+    prefixes: Mapping[str, str] = NOTHING
+    has_crc32: bool = False
 
 
 _QUERY = Policy(
@@ -153,7 +159,29 @@ POLICIES: dict[str, Policy] = {
     "dynamodb": Policy(
         type_prefix="com.amazonaws.dynamodb.v20120810#",
         common_prefix="com.amazon.coral.service#",
+        prefixes={"ValidationException": "com.amazon.coral.validate#"},
         internal_code="InternalServerError",
+        # Items are nearly all of what goes to and fro: the service reads and writes them itself, once.
+        raw=frozenset(
+            {
+                "AttributeMap",
+                "AttributeValue",
+                "ExpressionAttributeValueMap",
+                "ItemCollectionKeyAttributeMap",
+                "ItemList",
+                "Key",
+                "PutItemInputAttributeMap",
+            }
+        ),
+        has_crc32=True,
+    ),
+    "dynamodbstreams": Policy(
+        type_prefix="com.amazonaws.dynamodb.v20120810#",
+        common_prefix="com.amazon.coral.service#",
+        prefixes={"ValidationException": "com.amazon.coral.validate#"},
+        internal_code="InternalServerError",
+        raw=frozenset({"RecordList"}),
+        has_crc32=True,
     ),
 }
 

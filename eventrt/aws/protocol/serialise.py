@@ -64,11 +64,17 @@ def unknown_member(shape: str, member: str) -> TypeError:
 
 
 class WriterCompiler:
-    """Compiles JSON writers of one service. Args: omits_empty: are empty lists and maps left out?"""
+    """Compiles JSON writers of one service.
 
-    def __init__(self, model: ServiceModel, *, omits_empty: bool = False) -> None:
+    Args:
+        omits_empty: are empty lists and maps left out?
+        raw: shapes whose values the handlers give as the JSON they are to be.
+    """
+
+    def __init__(self, model: ServiceModel, *, omits_empty: bool = False, raw: frozenset[str] = frozenset()) -> None:
         self.model = model
         self.omits_empty = omits_empty
+        self.raw = raw
         self._compiled: dict[str, Writer | None] = {}
 
     def writer(self, ref: Ref) -> Writer | None:
@@ -87,6 +93,8 @@ class WriterCompiler:
 
     def _compile(self, name: str, shape: Shape) -> Writer | None:
         kind = shape["type"]
+        if name in self.raw:
+            return None
         if kind == "structure":
             return None if shape.get("document") else self.structure(name, shape["members"])
         if kind == "list":
