@@ -124,7 +124,7 @@ class Policy:
     body_limit_bytes: int = 16 * 1024 * 1024
     signing_names: tuple[str, ...] = field(default=())
     raw: frozenset[str] = frozenset()
-    prefixes: Mapping[str, str] = NOTHING
+    prefixes: Mapping[str, str] = field(default_factory=dict)
     has_crc32: bool = False
 
 
