@@ -90,6 +90,7 @@ class HttpServer:
         self._grace_s = grace_s
         self._date = _DateLine()
         self._web: Server | None = None
+        self._is_stopping = False
 
     @property
     def connections(self) -> int:
@@ -135,7 +136,12 @@ class HttpServer:
 
     async def _drain(self, server: Server) -> None:
         """Close idle connections, let running requests finish within the grace, then close what is left."""
+        self._is_stopping = True
         server.pre_shutdown()
+        # From here on aiohttp drops what still arrives: whoever waits for the rest of a body waits in vain.
+        for protocol in server.connections:
+            if protocol._current_request is not None:
+                _end_reading(protocol._current_request)
         # aiohttp takes its timeout twice, for handlers to end and again after it has cancelled their reading: the
         # grace is ours to keep.
         with anyio.move_on_after(self._grace_s):
@@ -149,6 +155,8 @@ class HttpServer:
         return server()
 
     async def _serve(self, raw: BaseRequest) -> "_Whole | _Streamed":
+        if self._is_stopping:
+            _end_reading(raw)
         body = _Body(raw, self._room, self._stall_timeout_s, self._min_body_rate)
         message = raw._message
         path, _, query = message.path.partition("?")
@@ -202,6 +210,12 @@ class HttpServer:
         if closes:
             return head + "Connection: close\r\n"
         return head + "Connection: keep-alive\r\n" if version < (1, 1) else head
+
+
+def _end_reading(raw: BaseRequest) -> None:
+    """Let the reading of a body that is not there whole fail: no more of it will come."""
+    if not raw._payload.is_eof():
+        raw._payload.set_exception(BodyBroken("the daemon is stopping", status=503))
 
 
 class _DateLine:

@@ -361,6 +361,23 @@ async def test_a_stopping_server_finishes_what_runs_and_closes_what_idles() -> N
             assert await busy.is_closed()
 
 
+async def test_a_stopping_server_does_not_wait_for_the_rest_of_a_body() -> None:
+    reading = anyio.Event()
+
+    async def read(request: Request) -> Response:
+        reading.set()
+        return Response(200, {}, await request.read_body(1000))
+
+    async with serving(read, grace_s=60.0) as port:
+        connection = await port.connect()
+        connection.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc")
+        await reading.wait()
+        port.scope.cancel()
+        with anyio.CancelScope(shield=True), anyio.fail_after(10):
+            assert (await connection.answer())[0] == 503
+            assert await connection.is_closed()
+
+
 async def test_a_stopping_server_cuts_off_what_outlasts_its_grace() -> None:
     started, cancelled = asyncio.Event(), asyncio.Event()
 
