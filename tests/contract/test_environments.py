@@ -505,11 +505,13 @@ def processes_with(marker: str) -> list[int]:
 
 
 def descendants() -> list[int]:
+    """The processes below this one, apart from the daemon that wire tests of the same session may have running."""
     parents = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+                if b"\0eventrt\0serve\0" not in (entry / "cmdline").read_bytes():
+                    parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except OSError:
                 continue
     found, frontier = [], [os.getpid()]
