@@ -7,10 +7,11 @@ import base64
 import binascii
 import hashlib
 import struct
+from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 from zlib import crc32
 
 HIGHEST_HASH_KEY = 2**128 - 1
@@ -18,6 +19,7 @@ _SEQUENCE_DIGITS, _SHARD_DIGITS = 34, 20
 _PREFIX = "49"
 
 Kind = Literal["kinesis", "table"]
+Distribution = Literal["USER_PARTITION_KEY", "AUTO"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +50,12 @@ class Shard:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream and what is set on it. Moments are epoch seconds; `label` is the last part of a table stream's ARN."""
+    """A stream and what is set on it. Moments are epoch seconds; `label` is the last part of a table stream's ARN.
+
+    `status` holds until `settles_at`, where that is set (see `status_at`). `floor` is a moment before which records
+    stay expired, whatever the retention has become since. `resized_at` and `mode_changed_at` remember the changes of
+    the last day, for AWS's quotas.
+    """
 
     id: int
     account_id: str
@@ -57,16 +64,22 @@ class Stream:
     kind: Kind
     created_at: float
     status: str = "ACTIVE"
+    settles_at: float | None = None
     mode: str = "PROVISIONED"
     retention_s: int = 86_400
+    floor: float = 0.0
     encryption: str = "NONE"
     encryption_key: str | None = None
     maximum_record_kib: int = 1024
+    distribution: Distribution = "USER_PARTITION_KEY"
+    warm_mibps: int | None = None
     shard_level_metrics: tuple[str, ...] = ()
     view_type: str | None = None
     label: str | None = None
     policy: str | None = None
     tags: Mapping[str, str] = field(default_factory=dict)
+    resized_at: tuple[float, ...] = ()
+    mode_changed_at: tuple[float, ...] = ()
 
     @property
     def arn(self) -> str:
@@ -74,6 +87,16 @@ class Stream:
         if self.kind == "table":
             return f"arn:aws:dynamodb:{self.region}:{self.account_id}:table/{self.name}/stream/{self.label}"
         return f"arn:aws:kinesis:{self.region}:{self.account_id}:stream/{self.name}"
+
+    def status_at(self, now: float) -> str:
+        """Return the status at a moment: a transition that is over has become ACTIVE (or GONE, after DELETING)."""
+        if self.settles_at is None or now < self.settles_at:
+            return self.status
+        return "GONE" if self.status == "DELETING" else "ACTIVE"
+
+    def horizon(self, now: float) -> float:
+        """Return the moment before which records have expired: the trim horizon."""
+        return max(now - self.retention_s, self.floor)
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +107,15 @@ class Consumer:
     name: str
     created_at: float
     arn: str
+    policy: str | None = None
+    tags: Mapping[str, str] = field(default_factory=dict)
 
 
-@dataclass(frozen=True, slots=True)
-class StreamRecord:
+class StreamRecord(NamedTuple):
     """A record as it stands in a shard. `sequence` is the stream's counter; `arrived_at` epoch seconds.
 
-    `data` is the payload: of Kinesis the bytes as put, of a table the change as JSON.
+    `data` is the payload: of Kinesis the bytes as put, of a table the change as JSON. A tuple, since a read makes
+    thousands.
     """
 
     sequence: int
@@ -114,6 +139,29 @@ class Page:
     is_at_end: bool
 
 
+class Route:
+    """The open shards of a stream in order of their hash ranges: which one takes a record?"""
+
+    __slots__ = ("shards", "starts")
+
+    def __init__(self, shards: Sequence[Shard]) -> None:
+        self.shards = tuple(sorted(shards, key=lambda shard: shard.starting_hash_key))
+        self.starts = [shard.starting_hash_key for shard in self.shards]
+
+    def index_of(self, hash_key: int) -> int:
+        """Return the index in `shards` of the one that holds a hash key."""
+        return bisect_right(self.starts, hash_key) - 1
+
+    def covers_everything(self) -> bool:
+        """Do the shards cover the hash key space without gap or overlap?"""
+        expected = 0
+        for shard in self.shards:
+            if shard.starting_hash_key != expected:
+                return False
+            expected = shard.ending_hash_key + 1
+        return expected == HIGHEST_HASH_KEY + 1
+
+
 def hash_key_of(partition_key: str) -> int:
     """Return the hash key of a partition key: its MD5 as a 128-bit number."""
     return int.from_bytes(hashlib.md5(partition_key.encode(), usedforsecurity=False).digest(), "big")
@@ -125,6 +173,16 @@ def even_ranges(count: int) -> list[tuple[int, int]]:
     return [(low, high - 1) for low, high in pairwise(bounds)]
 
 
+def open_at(shards: Sequence[Shard], moment: float) -> list[Shard]:
+    """Return the shards that were open at a moment; of a shard and its parent, both of that moment, the parent."""
+    found = {
+        shard.index: shard
+        for shard in shards
+        if shard.opened_at <= moment and (shard.closed_at is None or shard.closed_at >= moment)
+    }
+    return [shard for shard in found.values() if shard.parent not in found and shard.adjacent_parent not in found]
+
+
 def shard_name(index: int) -> str:
     """Return the ShardId of a Kinesis shard: `shardId-000000000000`."""
     return f"shardId-{index:012d}"
@@ -133,7 +191,9 @@ def shard_name(index: int) -> str:
 def shard_index(name: str) -> int | None:
     """Return the index a Kinesis ShardId names; None when it is none."""
     prefix, _, digits = name.partition("-")
-    return int(digits) if prefix == "shardId" and len(digits) == 12 and digits.isdigit() else None
+    return (
+        int(digits) if prefix == "shardId" and len(digits) == 12 and digits.isdecimal() and digits.isascii() else None
+    )
 
 
 def sequence_number(sequence: int, index: int) -> str:
@@ -141,11 +201,19 @@ def sequence_number(sequence: int, index: int) -> str:
     return f"{_PREFIX}{sequence:034d}{index:020d}"
 
 
+def parse_sequence_number(number: str) -> tuple[int, int] | None:
+    """Return (counter value, shard index) of a wire sequence number; None when it is none of ours."""
+    if len(number) != 2 + _SEQUENCE_DIGITS + _SHARD_DIGITS or not number.isascii() or not number.isdecimal():
+        return None
+    if not number.startswith(_PREFIX):
+        return None
+    return int(number[2 : 2 + _SEQUENCE_DIGITS]), int(number[2 + _SEQUENCE_DIGITS :])
+
+
 def sequence_of(number: str) -> int | None:
     """Return the counter value a wire sequence number holds; None when it is none of ours."""
-    if not number.isascii() or not number.isdigit() or len(number) != 2 + _SEQUENCE_DIGITS + _SHARD_DIGITS:
-        return None
-    return int(number[2 : 2 + _SEQUENCE_DIGITS]) if number.startswith(_PREFIX) else None
+    parsed = parse_sequence_number(number)
+    return parsed[0] if parsed is not None else None
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,20 @@
-"""Streams as a shelf: create, put, read, reshard, expire; plain functions on a transaction.
+"""Streams as a shelf: create, put, read, reshard; plain functions on a transaction.
 
 The door (`aws.services.kinesis`) checks what a caller sent; tables append their changes here too; pollers and the
 stream APIs read here. Sequence numbers are the stream's counter; `core.streams` gives them their wire form.
 """
 
-from bisect import bisect_right
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
-from eventrt.core.streams import HIGHEST_HASH_KEY, Page, Shard, Stream, StreamRecord, even_ranges
+from eventrt.core.streams import Page, Shard, Stream, even_ranges
 from eventrt.store.api import Tx
 
 MAXIMUM_READ_BYTES = 10 * 1024 * 1024
 """What one read gives at the most (semantics 04, part B, GetRecords)."""
 
 
-@dataclass(frozen=True, slots=True)
-class Draft:
+class Draft(NamedTuple):
     """A record as its producer gave it, already checked; `hash_key` chooses the shard."""
 
     partition_key: str
@@ -24,12 +22,15 @@ class Draft:
     hash_key: int
 
 
-@dataclass(frozen=True, slots=True)
-class Placed:
-    """Where a record went."""
+class Placed(NamedTuple):
+    """Where a record went; `sequence` is None where it was not admitted."""
 
     shard: Shard
-    sequence: int
+    sequence: int | None
+
+
+Admit = Callable[[Shard, int], bool]
+"""May a record of so many bytes go to this shard now?"""
 
 
 def create(tx: Tx, stream: Stream, *, shard_count: int) -> Stream:
@@ -40,54 +41,89 @@ def create(tx: Tx, stream: Stream, *, shard_count: int) -> Stream:
     return stream
 
 
-def open_shards(tx: Tx, stream: Stream) -> list[Shard]:
+def open_shards(tx: Tx, stream: Stream) -> Sequence[Shard]:
     """Return the shards that take records, in order of their hash ranges, which cover the whole space."""
-    return sorted(
-        (shard for shard in tx.streams.shards(stream) if shard.is_open), key=lambda each: each.starting_hash_key
-    )
+    return tx.streams.route(stream).shards
 
 
-def put(tx: Tx, stream: Stream, drafts: Sequence[Draft]) -> list[Placed]:
+def put(tx: Tx, stream: Stream, drafts: Sequence[Draft], *, admit: Admit | None = None) -> Sequence[Placed]:
     """Lay records on a stream, in order, and wake who waits for them; one chunk per shard touched.
 
-    Arrival moments never go back within a shard.
+    Returns: where each draft went, in order.
     """
-    shards = open_shards(tx, stream)
-    starts = [shard.starting_hash_key for shard in shards]
-    now = tx.now
-    first = tx.streams.take_sequences(stream, len(drafts))
+    route = tx.streams.route(stream)
+    index_of, shards = route.index_of, route.shards
+    goes_to: list[int] = []
+    keys: dict[int, list[str]] = {}
+    datas: dict[int, list[bytes]] = {}
+    for partition_key, data, hash_key in drafts:
+        index = index_of(hash_key)
+        if admit is not None and not admit(shards[index], len(data) + len(partition_key.encode())):
+            goes_to.append(~index)
+            continue
+        goes_to.append(index)
+        if index in keys:
+            keys[index].append(partition_key)
+            datas[index].append(data)
+        else:
+            keys[index], datas[index] = [partition_key], [data]
+    sequences = {index: tx.streams.append(shards[index], keys[index], datas[index]) for index in keys}
     placed: list[Placed] = []
-    chunks: dict[int, list[StreamRecord]] = {}
-    for sequence, draft in enumerate(drafts, first):
-        index = bisect_right(starts, draft.hash_key) - 1
-        placed.append(Placed(shards[index], sequence))
-        chunks.setdefault(index, []).append(StreamRecord(sequence, now, draft.partition_key, draft.data))
-    for index, records in chunks.items():
-        tx.streams.append(shards[index], records)
+    for index in goes_to:
+        if index < 0:
+            placed.append(Placed(shards[~index], None))
+        else:
+            sequence = sequences[index]
+            sequences[index] = sequence + 1
+            placed.append(Placed(shards[index], sequence))
     return placed
 
 
 def append(tx: Tx, stream: Stream, partition_key: str, data: bytes, *, shard: Shard) -> int:
     """Lay one record on a given shard, and return its sequence."""
-    sequence = tx.streams.take_sequences(stream, 1)
-    tx.streams.append(shard, [StreamRecord(sequence, tx.now, partition_key, data)])
-    return sequence
+    return tx.streams.append(shard, (partition_key,), (data,))
+
+
+def extend(tx: Tx, shard: Shard, partition_keys: Sequence[str], datas: Sequence[bytes]) -> int:
+    """Lay records on a given shard as one chunk; return the first of their sequences, which follow each other."""
+    return tx.streams.append(shard, partition_keys, datas)
 
 
 def read(tx: Tx, shard: Shard, *, after: int, limit: int, maximum_bytes: int = MAXIMUM_READ_BYTES) -> Page:
-    """Return records of a shard that follow the counter value `after`; expired ones are passed over."""
+    """Return records of a shard that follow the counter value `after`; expired ones are passed over.
+
+    The shard is looked at as it is now, whatever the given value says of it; of one that is gone nothing is left.
+    """
+    now = tx.now
+    present = tx.streams.shard(shard.id)
     stream = tx.streams.by_id(shard.stream_id)
-    oldest_at = tx.now - stream.retention_s if stream is not None else tx.now
-    records = tx.streams.read(shard, after=after, limit=limit, maximum_bytes=maximum_bytes)
-    while records and records[0].arrived_at < oldest_at:
-        kept = [record for record in records if record.arrived_at >= oldest_at]
-        after = records[-1].sequence
-        records = kept or tx.streams.read(shard, after=after, limit=limit, maximum_bytes=maximum_bytes)
-    after = records[-1].sequence if records else after
-    tip = tx.streams.tip(shard)
-    is_at_tip = tip is None or after >= tip[0]
-    behind_s = 0.0 if is_at_tip else max(0.0, tx.now - (records[-1].arrived_at if records else tx.now))
-    return Page(records, after, behind_s, is_at_tip, is_at_tip and not shard.is_open)
+    if present is None or stream is None:
+        return Page((), after, 0.0, True, True)
+    records, has_more = tx.streams.read(
+        present, after=after, limit=limit, maximum_bytes=maximum_bytes, not_before=stream.horizon(now)
+    )
+    if not records:
+        return Page((), after, 0.0, True, not present.is_open)
+    behind_s = max(0.0, now - records[-1].arrived_at) if has_more else 0.0
+    return Page(records, records[-1].sequence, behind_s, not has_more, not has_more and not present.is_open)
+
+
+def latest(tx: Tx, shard: Shard) -> int:
+    """Return the counter value that every record which comes to a shard from now on will be beyond."""
+    if shard.last_sequence is not None:
+        return shard.last_sequence
+    stream = tx.streams.by_id(shard.stream_id)
+    return tx.streams.next_sequence(stream) - 1 if stream is not None else shard.first_sequence
+
+
+def increase_retention(tx: Tx, stream: Stream, retention_s: int) -> Stream:
+    """Keep records longer from now on; what has expired by now stays so. Returns the stream as it is now."""
+    return tx.streams.update(stream, retention_s=retention_s, floor=stream.horizon(tx.now))
+
+
+def decrease_retention(tx: Tx, stream: Stream, retention_s: int) -> Stream:
+    """Keep records for a shorter time; older ones have expired at once. Returns the stream as it is now."""
+    return tx.streams.update(stream, retention_s=retention_s)
 
 
 def split(tx: Tx, stream: Stream, shard: Shard, new_starting_hash_key: int) -> tuple[Shard, Shard]:
@@ -126,21 +162,20 @@ def resize(tx: Tx, stream: Stream, target: int) -> None:
     A shard that has its new range already stays. Source: UpdateShardCount, UNIFORM_SCALING.
     """
     wanted = even_ranges(target)
-    for low, _ in wanted[1:]:
-        holder = next(each for each in open_shards(tx, stream) if each.starting_hash_key <= low <= each.ending_hash_key)
-        if holder.starting_hash_key != low:
-            split(tx, stream, holder, low)
-    for low, high in wanted:
-        inside = [each for each in open_shards(tx, stream) if low <= each.starting_hash_key <= high]
-        while len(inside) > 1:
-            inside[:2] = [merge(tx, stream, inside[0], inside[1])]
-
-
-def covers_everything(shards: Sequence[Shard]) -> bool:
-    """Do these shards cover the hash key space without gap or overlap?"""
-    expected = 0
-    for shard in sorted(shards, key=lambda each: each.starting_hash_key):
-        if shard.starting_hash_key != expected:
-            return False
-        expected = shard.ending_hash_key + 1
-    return expected == HIGHEST_HASH_KEY + 1
+    bounds = [low for low, _ in wanted[1:]]
+    pieces: list[Shard] = []
+    position = 0
+    for shard in open_shards(tx, stream):
+        while position < len(bounds) and bounds[position] <= shard.ending_hash_key:
+            if bounds[position] > shard.starting_hash_key:
+                piece, shard = split(tx, stream, shard, bounds[position])
+                pieces.append(piece)
+            position += 1
+        pieces.append(shard)
+    position = 0
+    for _, high in wanted:
+        joined = pieces[position]
+        position += 1
+        while joined.ending_hash_key < high:
+            joined = merge(tx, stream, joined, pieces[position])
+            position += 1

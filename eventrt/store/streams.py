@@ -1,13 +1,43 @@
 """What the house may ask of the store about streams: shards, chunks of records, consumers."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
-from eventrt.core.streams import Consumer, Kind, Shard, Stream, StreamRecord
+from eventrt.core.streams import Consumer, Kind, Route, Shard, Stream, StreamRecord
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """What an account has in a region: open shards of Kinesis streams, and on-demand streams."""
+
+    open_shards: int
+    on_demand_streams: int
+
+
+@dataclass(frozen=True, slots=True)
+class Lag:
+    """What a reader has before it: how many records, and when the first of them arrived (None without any)."""
+
+    records: int
+    oldest_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class StreamsSwept:
+    """What a sweep removed (rows), and when the next one is worth while: None when nothing waits."""
+
+    removed: int
+    next_at: float | None
 
 
 class StreamRepository(Protocol):
-    """Streams, their shards and their records; every look-up is by key, whatever the number of streams or records."""
+    """Streams, their shards and their records; every look-up is by key, whatever the number of streams or records.
+
+    A stream whose deletion has settled (`Stream.status_at`) is found by nobody.
+    """
+
+    # -- streams
 
     def create(self, stream: Stream) -> Stream:
         """Keep a new stream (its `id` is given here) and return it."""
@@ -15,6 +45,10 @@ class StreamRepository(Protocol):
 
     def update(self, stream: Stream, **changes: Any) -> Stream:
         """Change members of a stream and return it as it is now."""
+        ...
+
+    def tag(self, stream: Stream, tags: Mapping[str, str]) -> Stream:
+        """Replace all tags and return the stream as it is now."""
         ...
 
     def delete(self, stream: Stream) -> None:
@@ -43,15 +77,36 @@ class StreamRepository(Protocol):
         after: str | None = None,
         limit: int = 100,
     ) -> Sequence[Stream]:
-        """Return streams in order of name (tables: of ARN), those after `after`; with `name` only a table's."""
+        """Return streams in order of name, those after the name `after` (tables: `name/label`).
+
+        With `name` only the streams of that name.
+        """
         ...
+
+    def usage(self, account_id: str, region: str) -> Usage:
+        """Return what an account has in a region; counts its shards."""
+        ...
+
+    def account(self, account_id: str, region: str) -> Mapping[str, Any]:
+        """Return what is set on an account's streams as a whole; empty when nothing is."""
+        ...
+
+    def set_account(self, account_id: str, region: str, settings: Mapping[str, Any]) -> None:
+        """Set what holds for an account's streams as a whole."""
+        ...
+
+    # -- shards
 
     def shards(self, stream: Stream) -> Sequence[Shard]:
         """Return all shards of a stream that are not forgotten yet, in order of their index."""
         ...
 
+    def route(self, stream: Stream) -> Route:
+        """Return the open shards of a stream, as hash keys find them."""
+        ...
+
     def shard(self, shard_id: int) -> Shard | None:
-        """Return the shard of this number, or None."""
+        """Return the shard of this number as it is now, or None."""
         ...
 
     def open_shard(
@@ -70,16 +125,23 @@ class StreamRepository(Protocol):
         """Close a shard at the stream's present counter and return it as it is now."""
         ...
 
-    def take_sequences(self, stream: Stream, count: int) -> int:
-        """Return the first of `count` counter values that follow each other."""
+    # -- records
+
+    def append(self, shard: Shard, partition_keys: Sequence[str], datas: Sequence[bytes]) -> int:
+        """Keep records that arrive now, as one chunk; return the first of their sequences, which follow each other."""
         ...
 
-    def append(self, shard: Shard, records: Sequence[StreamRecord]) -> None:
-        """Keep records of one shard, in order of their sequence, as one chunk."""
+    def next_sequence(self, stream: Stream) -> int:
+        """Return the counter value that the stream's next record will have, or a lower one that none has."""
         ...
 
-    def read(self, shard: Shard, *, after: int, limit: int, maximum_bytes: int) -> Sequence[StreamRecord]:
-        """Return records that follow the counter value `after`, in order; one at least, if there is one."""
+    def read(
+        self, shard: Shard, *, after: int, limit: int, maximum_bytes: int, not_before: float = 0.0
+    ) -> tuple[Sequence[StreamRecord], bool]:
+        """Return records that follow the counter value `after`, in order, and whether there are more.
+
+        One record at least, if there is one; those that arrived before `not_before` are passed over.
+        """
         ...
 
     def tip(self, shard: Shard) -> tuple[int, float] | None:
@@ -90,19 +152,21 @@ class StreamRepository(Protocol):
         """Return the counter value before the first record that arrived at or after `moment`."""
         ...
 
-    def trim(self, shard: Shard, before: float, *, limit: int) -> int:
-        """Drop up to `limit` chunks whose last record arrived before a moment; return how many were dropped."""
+    def trim_horizon(self, shard: Shard) -> int:
+        """Return the counter value before the first record that the shard still holds."""
         ...
 
     def oldest(self, shard: Shard) -> float | None:
         """Return when the first record arrived that the shard still holds."""
         ...
 
-    def trim_horizon(self, shard: Shard) -> int:
-        """Return the counter value before the first record that the shard still holds."""
+    def lag(self, shard: Shard, after: int) -> Lag:
+        """Return what a reader that has read up to `after` has before it; for reports: it walks the shard's index."""
         ...
 
-    def register(self, stream: Stream, name: str) -> Consumer:
+    # -- consumers
+
+    def register(self, stream: Stream, name: str, *, tags: Mapping[str, str]) -> Consumer:
         """Keep a consumer and return it."""
         ...
 
@@ -110,10 +174,27 @@ class StreamRepository(Protocol):
         """Return the consumers of a stream in order of name."""
         ...
 
+    def consumer(self, arn: str) -> Consumer | None:
+        """Return the consumer of this ARN, or None."""
+        ...
+
+    def update_consumer(self, consumer: Consumer, **changes: Any) -> Consumer:
+        """Change policy or tags of a consumer and return it as it is now."""
+        ...
+
     def deregister(self, consumer: Consumer) -> None:
         """Forget a consumer."""
         ...
 
-    def tag(self, stream: Stream, tags: Mapping[str, str]) -> Stream:
-        """Replace all tags and return the stream as it is now."""
+    # -- time
+
+    def sweep(self, limit: int) -> StreamsSwept:
+        """Complete transitions that are over, and remove up to about `limit` rows of what nobody can read any more.
+
+        Those are expired chunks, closed shards that are empty, and what deleted streams left.
+        """
+        ...
+
+    def rebase(self, delta_s: float) -> None:
+        """Live with a clock that went back by `-delta_s`: what came from the future has arrived now."""
         ...
