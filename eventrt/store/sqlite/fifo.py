@@ -22,6 +22,7 @@ from eventrt.core.messages import (
     SentMessage,
     SettleResult,
 )
+from eventrt.store.sqlite import shelves as limits
 from eventrt.store.sqlite.engine import Engine
 from eventrt.store.sqlite.message_rows import (
     INSERT_MESSAGE,
@@ -35,7 +36,6 @@ from eventrt.store.sqlite.rowids import RowIds
 from eventrt.store.sqlite.shelves import INFINITY, Shelf, Shelves
 from eventrt.store.sqlite.standard import (
     GONE,
-    MAXIMUM_IN_FLIGHT,
     MAXIMUM_LEASE_S,
     PROMOTE_AT_ONCE,
     RETURNED,
@@ -178,7 +178,7 @@ class FifoQueues:
             again = self._repeat(shelf, attempt_id, visibility_timeout_s, now)
             if again:
                 return Received(again)
-        limit = min(limit, MAXIMUM_IN_FLIGHT - shelf.in_flight)
+        limit = min(limit, limits.MAXIMUM_IN_FLIGHT - shelf.in_flight)
         messages: list[ReceivedMessage] = []
         leases: list[tuple[Any, ...]] = []
         rank = 0
@@ -409,6 +409,7 @@ class FifoQueues:
                 released[row[0]] = released.get(row[0], 0) + 1
         if done:
             self._drop_rows(done)
+            self._shelves.make_room(shelf)
             self._shelves.shift(shelf, 0, -len(done))
             self._release(shelf, released)
         return results

@@ -14,6 +14,9 @@ from eventrt.store.sqlite.engine import Engine
 
 INFINITY = float("inf")
 
+MAXIMUM_IN_FLIGHT = 120_000
+"""So many messages of one queue may be in flight at a time (semantics 04, A.4)."""
+
 _PRUNE_TENANTS_FROM = 1024
 
 
@@ -53,7 +56,7 @@ class Shelf:
         self.touched_tenants: set[str] = set()
         self.next_due = INFINITY
         self.next_expiry = INFINITY
-        self.told = -INFINITY
+        self.told = INFINITY  # somebody may have been told before this was read anew
 
     def next_rank(self, group_id: str | None) -> int:
         """Take the next rank of a group: one behind its own last, never before what is being served.
@@ -142,6 +145,11 @@ class Shelves:
         if due_at < shelf.told:
             self._engine.on_undo(partial(setattr, shelf, "told", shelf.told))
             shelf.told = -INFINITY
+            self._engine.announce(("queue", shelf.queue_id))
+
+    def make_room(self, shelf: Shelf) -> None:
+        """To be called before messages leave a shelf's flight: ring for those whom the in-flight limit held up."""
+        if shelf.in_flight >= MAXIMUM_IN_FLIGHT:
             self._engine.announce(("queue", shelf.queue_id))
 
     def replace(self, queue_id: int) -> None:

@@ -19,6 +19,7 @@ from eventrt.core.messages import (
     SentMessage,
     SettleResult,
 )
+from eventrt.store.sqlite import shelves as limits
 from eventrt.store.sqlite.engine import Engine
 from eventrt.store.sqlite.message_rows import (
     INSERT_MESSAGE,
@@ -32,9 +33,6 @@ from eventrt.store.sqlite.shelves import INFINITY, Shelf, Shelves
 
 DELAYED, LEASED_BY_CLIENT, LEASED_BY_POLLER, RETURNED = range(4)
 """The kinds of a waiting row."""
-
-MAXIMUM_IN_FLIGHT = 120_000
-"""So many messages of one queue may be in flight at a time (semantics 04, A.4)."""
 
 MAXIMUM_LEASE_S = 43_200
 """A lease ends at the latest so long after its receive, however often it is extended."""
@@ -134,7 +132,7 @@ class StandardQueues:
         """Lease the first ready messages; dead-letter those received too often."""
         if shelf.next_due <= now:
             self.promote(shelf, now)
-        room = MAXIMUM_IN_FLIGHT - shelf.in_flight
+        room = limits.MAXIMUM_IN_FLIGHT - shelf.in_flight
         if room <= 0:
             return Received((), self._shelves.tell(shelf), over_limit=True)
         limit = min(limit, room)
@@ -292,6 +290,7 @@ class StandardQueues:
         leased = self._execute(sql, parameters).rowcount
         removed = self._execute(self._delete_message[count], parameters).rowcount
         if removed:
+            self._shelves.make_room(shelf)
             self._shelves.shift(shelf, leased - removed, -leased)
         return removed
 

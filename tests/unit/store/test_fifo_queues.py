@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from eventrt.sources import queues
-from eventrt.store.sqlite import fifo
+from eventrt.store.sqlite import shelves
 from tests.unit.store.shelf_bench import Bench, draft
 
 
@@ -170,7 +170,7 @@ async def test_a_purge_frees_every_group(bench: Bench) -> None:
 async def test_beyond_the_in_flight_limit_nothing_is_given_and_nothing_said(
     bench: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fifo, "MAXIMUM_IN_FLIGHT", 2)
+    monkeypatch.setattr(shelves, "MAXIMUM_IN_FLIGHT", 2)
     queue = await bench.queue("q.fifo")
     await bench.send(queue, *"abc")
     assert await bench.bodies(queue) == ["a", "b"]

@@ -8,7 +8,7 @@ from eventrt.core import receipts
 from eventrt.core.messages import MessageAttribute
 from eventrt.errors import ApiError
 from eventrt.sources import queues
-from eventrt.store.sqlite import standard
+from eventrt.store.sqlite import shelves
 from tests.unit.store.shelf_bench import Bench, draft
 
 
@@ -222,7 +222,7 @@ async def test_a_shorter_retention_applies_to_what_lies_there(bench: Bench) -> N
 
 
 async def test_no_more_than_the_limit_is_in_flight(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(standard, "MAXIMUM_IN_FLIGHT", 3)
+    monkeypatch.setattr(shelves, "MAXIMUM_IN_FLIGHT", 3)
     queue = await bench.queue()
     await bench.send(queue, *"abcde")
     got = await bench.receive(queue)
@@ -230,7 +230,9 @@ async def test_no_more_than_the_limit_is_in_flight(bench: Bench, monkeypatch: py
     over = await bench.receive(queue)
     assert over.over_limit
     assert over.messages == ()
-    await bench.delete(queue, got.messages[0].receipt_handle)
+    with bench.store.watch(("queue", queue.id)) as bell:
+        await bench.delete(queue, got.messages[0].receipt_handle)
+        await asyncio.wait_for(bell.wait(), 5)
     assert len((await bench.receive(queue)).messages) == 1
 
 
