@@ -7,8 +7,7 @@ protocol. `AwsDoor.handle` is total: whatever comes in, an AWS-shaped answer goe
 
 import random
 import re
-import zlib
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -18,9 +17,10 @@ import structlog
 from eventrt.aws import ledger
 from eventrt.aws.call import Call, OperationHandler, Service
 from eventrt.aws.protocol import models, overlays, sigv4
+from eventrt.aws.protocol.bodies import inflate, payload_stream
 from eventrt.aws.protocol.codecs import Bound, CborCodec, Codec, Incoming, JsonCodec, QueryCodec
 from eventrt.aws.protocol.constraints import Problem, describe
-from eventrt.aws.protocol.faults import ErrorTable, Fault, plain_fault
+from eventrt.aws.protocol.faults import ErrorTable, Fault, auth_error, plain_fault
 from eventrt.aws.protocol.models import ServiceModel
 from eventrt.aws.protocol.overlays import DEFAULT_POLICY, Policy, policy_of
 from eventrt.aws.protocol.parse import WrongType
@@ -177,6 +177,7 @@ class AwsDoor:
         """Answer one request; raises only when cancelled."""
         request_id = self._request_id()
         asked: _Asked | None = None
+        operation: _Operation | None = None
         try:
             operation = self._targets.get(request.headers.get("x-amz-target", ""))
             if operation is not None and "smithy-protocol" not in request.headers:
@@ -211,11 +212,11 @@ class AwsDoor:
         if self._verifier is not None:
             verified = self._verifier.verify(request, body, is_s3=served.id == "s3")
             if bound.streams_body:
-                body = _payload_stream(request, verified)
+                body = payload_stream(request, verified)
         elif bound.streams_body:
-            body = _payload_stream(request, None)
+            body = payload_stream(request, None)
         if body and not bound.streams_body and request.headers.get("content-encoding", "") == "gzip":
-            body = _inflate(body, served.policy.body_limit_bytes)
+            body = inflate(body, served.policy.body_limit_bytes)
         problems: list[Problem] = []
         if asked is None:
             incoming = Incoming(body, request.headers, [], cast(dict[str, str], overlays.NOTHING))
@@ -447,7 +448,7 @@ class AwsDoor:
         if isinstance(error, ApiError):
             return error
         if isinstance(error, sigv4.Unauthentic):
-            return _auth_error(error, asked.served.id if asked and asked.served else "", codec.name)
+            return auth_error(error, asked.served.id if asked and asked.served else "", codec.name)
         if isinstance(error, BodyTooLarge):
             where = f" for the {asked.operation} operation" if asked is not None and asked.operation else ""
             text = f"Request must be smaller than {error.limit_bytes} bytes{where}"
@@ -479,63 +480,3 @@ class AwsDoor:
         if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             return self._query
         return self._query if "Action=" in request.query else self._rest_json
-
-
-_AUTH_CODES: dict[str, dict[str, str]] = {
-    "json": {
-        "missing": "MissingAuthenticationTokenException",
-        "incomplete": "IncompleteSignatureException",
-        "unknown-key": "UnrecognizedClientException",
-        "token": "UnrecognizedClientException",
-        "mismatch": "InvalidSignatureException",
-        "expired": "InvalidSignatureException",
-    },
-    "query": {
-        "missing": "MissingAuthenticationToken",
-        "incomplete": "IncompleteSignature",
-        "unknown-key": "InvalidClientTokenId",
-        "token": "InvalidClientTokenId",
-        "mismatch": "SignatureDoesNotMatch",
-        "expired": "SignatureDoesNotMatch",
-    },
-    "s3": {
-        "missing": "AccessDenied",
-        "incomplete": "AuthorizationHeaderMalformed",
-        "unknown-key": "InvalidAccessKeyId",
-        "token": "InvalidToken",
-        "mismatch": "SignatureDoesNotMatch",
-        "expired": "RequestTimeTooSkewed",
-    },
-}
-
-
-def _auth_error(error: sigv4.Unauthentic, service_id: str, protocol: str) -> ApiError:
-    """Return a refused signature in the words of the service: always 403."""
-    family = "s3" if service_id == "s3" else "query" if protocol in ("query", "rest-xml") else "json"
-    return ApiError(_AUTH_CODES[family][error.kind], str(error), status=403)
-
-
-def _payload_stream(request: Request, verified: sigv4.Verified | None) -> AsyncIterator[bytes]:
-    """Return a streaming payload, out of its `aws-chunked` framing where it has one."""
-    mode = request.headers.get("x-amz-content-sha256", "")
-    if mode.startswith("STREAMING-"):
-        signed = verified if "UNSIGNED" not in mode else None
-        return sigv4.verified_chunks(request.stream_body(), signed, has_trailer=mode.endswith("-TRAILER"))
-    return request.stream_body()
-
-
-def _inflate(body: bytes, limit_bytes: int) -> bytes:
-    """Return a gzip body unpacked, never more than the limit.
-
-    Raises: BodyTooLarge: it unpacks to more. ApiError: it is not gzip.
-    """
-    inflater = zlib.decompressobj(wbits=31)
-    try:
-        out = inflater.decompress(body, limit_bytes + 1)
-    except zlib.error as error:
-        raise ApiError("SerializationException", "The request body is not gzip as its header says") from error
-    if len(out) > limit_bytes:
-        raise BodyTooLarge(limit_bytes)
-    if not inflater.eof:
-        raise ApiError("SerializationException", "The request body's gzip ends early")
-    return out

@@ -9,6 +9,7 @@ from typing import Any
 
 from eventrt.aws.protocol import overlays
 from eventrt.aws.protocol.models import ServiceModel
+from eventrt.aws.protocol.sigv4 import Unauthentic
 from eventrt.errors import ApiError
 
 
@@ -117,3 +118,37 @@ def plain_fault(error: ApiError) -> Fault:
         dict(error.members),
         error.headers,
     )
+
+
+_AUTH_CODES: dict[str, dict[str, str]] = {
+    "json": {
+        "missing": "MissingAuthenticationTokenException",
+        "incomplete": "IncompleteSignatureException",
+        "unknown-key": "UnrecognizedClientException",
+        "token": "UnrecognizedClientException",
+        "mismatch": "InvalidSignatureException",
+        "expired": "InvalidSignatureException",
+    },
+    "query": {
+        "missing": "MissingAuthenticationToken",
+        "incomplete": "IncompleteSignature",
+        "unknown-key": "InvalidClientTokenId",
+        "token": "InvalidClientTokenId",
+        "mismatch": "SignatureDoesNotMatch",
+        "expired": "SignatureDoesNotMatch",
+    },
+    "s3": {
+        "missing": "AccessDenied",
+        "incomplete": "AuthorizationHeaderMalformed",
+        "unknown-key": "InvalidAccessKeyId",
+        "token": "InvalidToken",
+        "mismatch": "SignatureDoesNotMatch",
+        "expired": "RequestTimeTooSkewed",
+    },
+}
+
+
+def auth_error(error: Unauthentic, service_id: str, protocol: str) -> ApiError:
+    """Return a refused signature in the words of the service: always 403."""
+    family = "s3" if service_id == "s3" else "query" if protocol in ("query", "rest-xml") else "json"
+    return ApiError(_AUTH_CODES[family][error.kind], str(error), status=403)

@@ -67,9 +67,9 @@ def tree_of(pairs: list[tuple[str, str]]) -> dict[str, Any]:
         steps = name.split(".", DEPTH_LIMIT)
         if len(steps) > DEPTH_LIMIT:
             raise WrongType("Parameters nest too deeply")
-        here = tree
+        here: dict[str, Any] = tree
         for step in steps[:-1]:
-            below = here.get(step)
+            below: Any = here.get(step)
             if below.__class__ is not dict:
                 if below:  # a non-empty value; an empty one is how clients write an empty list
                     raise WrongType(f"Parameter {step[:100]} is both a value and a structure")

@@ -13,8 +13,9 @@ from botocore.auth import S3SigV4Auth, S3SigV4QueryAuth, SigV4Auth, SigV4QueryAu
 from botocore.credentials import Credentials
 
 from eventrt.aws.protocol import sigv4
+from eventrt.aws.protocol.bodies import verified_chunks
 from eventrt.aws.protocol.dispatch import AwsDoor
-from eventrt.aws.protocol.sigv4 import Unauthentic, Verified, Verifier, verified_chunks
+from eventrt.aws.protocol.sigv4 import Unauthentic, Verified, Verifier
 from eventrt.aws.services.sts import TemporaryCredentials
 from eventrt.http import Request
 from tests.unit.aws.asking import request_of, service, signed
