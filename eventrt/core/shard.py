@@ -18,7 +18,7 @@ from typing import Literal, TypeAlias
 from zlib import crc32
 
 from eventrt.core.backoff import delay_s
-from eventrt.core.partial import WHOLE_BATCH, failed_ids
+from eventrt.core.partial import failed_ids
 from eventrt.core.records import FunctionError, Outcome, Record, Succeeded
 
 PAYLOAD_LIMIT_BYTES = 6 * 1024 * 1024
@@ -434,7 +434,7 @@ class ShardMachine:
         if not self.policy.reports_item_failures:
             return None
         failed = failed_ids(payload, {record.id for record in run.records})
-        if failed is WHOLE_BATCH:
+        if failed is None:  # the whole batch
             return 0
         return next((index for index, record in enumerate(run.records) if record.id in failed), None)
 

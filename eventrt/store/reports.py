@@ -16,3 +16,4 @@ class Reports(Protocol):
 
         Raises: ValueError: `after` is no position of this listing.
         """
+        ...

@@ -204,15 +204,17 @@ class PythonRuntime:
         self._starting[key] = future
         try:
             with anyio.CancelScope(shield=True):
-                found = self._zygotes[key] = await self._start_zygote(interpreter, with_boto3=with_boto3)
+                self._zygotes[key] = await self._start_zygote(interpreter, with_boto3=with_boto3)
         except BaseException as error:
             future.set_exception(error)
             future.exception()
             raise
+        else:
+            found = self._zygotes[key]
+            future.set_result(found)
+            return found
         finally:
             del self._starting[key]
-        future.set_result(found)
-        return found
 
     def _has_zygote(self, interpreter: Interpreter) -> bool:
         """Is a zygote with boto3 ready, or on the way? Else a handler had better import boto3 itself."""
