@@ -115,13 +115,13 @@ class Furniture:
         listed = self._lambda.list_event_source_mappings()["EventSourceMappings"]
         mappings = {mapping["UUID"]: mapping for mapping in listed}
         expect(mappings == self.mappings, f"{when}: mappings were {self.mappings}, are {mappings}")
+        with self._scene.books.lock:  # before looking: what is acknowledged while we look may be missed
+            kept, gone = set(self.kept), set(self.gone)
         names = {
             url.rpartition("/")[2]
             for page in self._sqs.get_paginator("list_queues").paginate(QueueNamePrefix="extra-")
             for url in page.get("QueueUrls", [])
         }
-        with self._scene.books.lock:
-            kept, gone = set(self.kept), set(self.gone)
         expect(kept <= names, f"{when}: queues whose creation was acknowledged are gone: {sorted(kept - names)}")
         expect(not gone & names, f"{when}: queues whose deletion was acknowledged are back: {sorted(gone & names)}")
 
@@ -166,14 +166,10 @@ def _control(scene: Scene, load: Load, made: Furniture) -> None:
         name = f"extra-{number}"
         try:
             url = client.create_queue(QueueName=name)["QueueUrl"]
-            with scene.books.lock:
-                made.kept.add(name)
             if number % 2:
-                with scene.books.lock:
-                    made.kept.discard(name)  # between asking and the answer nobody knows
                 client.delete_queue(QueueUrl=url)
-                with scene.books.lock:
-                    made.gone.add(name)
+            with scene.books.lock:
+                (made.gone if number % 2 else made.kept).add(name)
         except AWAY:
             load.pause(0.05)
         load.pause(0.1)
