@@ -15,7 +15,7 @@ import pytest
 from tests.bench.client import runtime_name
 from tests.running import RunningDaemon
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(900)
 
 HANDLER = """
 import boto3, json, os
@@ -229,7 +229,7 @@ class Terraform:
         variables = {} if stage is None else {**self._variables, "stage": stage}
         command = ["terraform", *arguments, *(f"-var={name}={value}" for name, value in variables.items())]
         done = subprocess.run(
-            command, cwd=self._folder, env=self._environment, capture_output=True, text=True, timeout=240
+            command, cwd=self._folder, env=self._environment, capture_output=True, text=True, timeout=400
         )
         assert done.returncode in codes, f"terraform {arguments[0]}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.returncode, done.stdout
