@@ -1,31 +1,24 @@
 """What the house may ask of the store about tables: definitions, items by key, ranges of keys, index entries."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
-from eventrt.core.tables.schema import Key, Table
-from eventrt.core.tables.values import Item
+from eventrt.core.tables.schema import Bounds, Index, Key, Table
+from eventrt.store.items import Stored
 
 
-@dataclass(frozen=True, slots=True)
-class Row:
-    """One item as a range read met it. `key` is the item's own; `index_key` its place in the index that was read."""
+class Place(NamedTuple):
+    """Where a range read stands: an item's own key, and its key in the index that is read."""
 
     key: Key
-    item: Item
-    size_bytes: int
     index_key: Key | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Bounds:
-    """A range of sort keys within one partition, or of partitions for a scan; None is open at that end."""
+class Row(NamedTuple):
+    """One item as a range read met it."""
 
-    low: bytes | None = None
-    high: bytes | None = None
-    low_included: bool = True
-    high_included: bool = True
+    place: Place
+    stored: Stored
 
 
 class TableRepository(Protocol):
@@ -36,11 +29,18 @@ class TableRepository(Protocol):
         ...
 
     def update(self, table: Table, **changes: Any) -> Table:
-        """Change members of a table and return it as it is now; new indexes are given numbers."""
+        """Change members of a table and return it as it is now.
+
+        New indexes are given numbers; the entries of those that are gone are removed later, in slices.
+        """
         ...
 
     def delete(self, table: Table) -> None:
-        """Take a table away; its items go later, in slices."""
+        """Take a table away; its items go later, in slices (`drop_garbage`)."""
+        ...
+
+    def drop_garbage(self, *, limit: int) -> int:
+        """Remove up to `limit` rows of tables and indexes that are gone; return how many were removed."""
         ...
 
     def find(self, account_id: str, region: str, name: str) -> Table | None:
@@ -55,19 +55,23 @@ class TableRepository(Protocol):
         """Return names of tables in their order, those after `after`."""
         ...
 
+    def filling(self) -> Sequence[Table]:
+        """Return the tables with an index that is not filled yet."""
+        ...
+
     def counts(self, table: Table) -> tuple[int, int]:
         """Return how many items a table holds and their bytes."""
         ...
 
-    def get(self, table: Table, key: Key) -> Item | None:
+    def get(self, table: Table, key: Key) -> Stored | None:
         """Return the item of a key, or None."""
         ...
 
-    def put(self, table: Table, key: Key, item: Item, size_bytes: int, *, before: Item | None) -> None:
+    def put(self, table: Table, key: Key, stored: Stored, *, before: Stored | None) -> None:
         """Keep an item in the place of `before` (the item of that key as it is), indexes and expiry with it."""
         ...
 
-    def remove(self, table: Table, key: Key, before: Item) -> None:
+    def remove(self, table: Table, key: Key, before: Stored) -> None:
         """Remove the item of a key, which is `before`, from the table and its indexes."""
         ...
 
@@ -79,21 +83,41 @@ class TableRepository(Protocol):
         bounds: Bounds,
         *,
         descending: bool,
-        after: Row | None,
+        after: Place | None,
     ) -> Iterator[Row]:
         """Yield the rows of one partition of the table or an index in order of sort key, after a given place."""
         ...
 
-    def scan(self, table: Table, index_id: int | None, bounds: Bounds, *, after: Row | None) -> Iterator[Row]:
+    def scan(self, table: Table, index_id: int | None, bounds: Bounds, *, after: Place | None) -> Iterator[Row]:
         """Yield the rows of the table or an index in order of the partition key's bytes, after a given place."""
         ...
 
-    def expired(self, before: float, *, limit: int) -> Sequence[tuple[Table, Key, Item]]:
-        """Return items whose time to live ended before a moment."""
+    def fill_index(self, table: Table, index: Index, *, after: Key | None, limit: int) -> Key | None:
+        """Enter up to `limit` items behind `after` into a new index; return the last one's key, None at the end."""
+        ...
+
+    def plan_expiries(self, table: Table, *, after: Key | None, limit: int) -> Key | None:
+        """Note when up to `limit` items behind `after` expire, for a table whose time to live was just enabled."""
+        ...
+
+    def expired(self, *, limit: int) -> Sequence[tuple[Table, Key, Stored]]:
+        """Return items whose time to live has ended; notes that are void are dropped on the way."""
         ...
 
     def next_expiry(self) -> float | None:
         """Return when the next item's time to live ends."""
+        ...
+
+    def end_stream(self, stream_id: int, ends_at: float) -> None:
+        """Note when a disabled change stream can no longer be read."""
+        ...
+
+    def ended_streams(self) -> Sequence[int]:
+        """Return the numbers of disabled change streams whose last day is over, and forget them."""
+        ...
+
+    def next_stream_end(self) -> float | None:
+        """Return when the next disabled change stream's last day is over."""
         ...
 
     def transaction_digest(self, account_id: str, region: str, token: str) -> bytes | None:

@@ -1,20 +1,35 @@
 """Condition, filter and key condition expressions: parsed once, then asked of items.
 
 Grammar: operand comparator operand, BETWEEN, IN, functions, NOT, AND, OR, parentheses (developer guide, "Condition
-and filter expressions, operators, and functions"). What can be wrong without an item is refused while parsing.
+and filter expressions, operators, and functions"). What can be wrong without an item is refused while parsing. A parsed
+condition holds placeholders, not values: one parse serves every request of the same text (`expressions`).
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
+from eventrt.core.tables.errors import TableError
 from eventrt.core.tables.paths import Path, follow, read_path, shown
 from eventrt.core.tables.tokens import Substitutions, Token, TokenReader
 from eventrt.core.tables.values import TYPES, Item, Value, compare, equal, type_of
 
+Values: TypeAlias = Mapping[str, Value]
+"""What the placeholders of a request mean: `{":v": {"S": "x"}}`."""
+
+Predicate: TypeAlias = Callable[[Item, Values], bool]
+"""Does the item meet the condition, given what the placeholders mean?"""
+
+Content: TypeAlias = Callable[[Values], None]
+"""A check of the placeholders' contents, to be made for each request; raises TableError."""
+
 COMPARATORS = ("=", "<>", "<", "<=", ">", ">=")
 MAX_OPERATORS = 300
 MAX_IN = 100
+MAX_NESTING = 100
+"""Parentheses within parentheses; AWS names no number."""
+
 _FUNCTIONS = {
     "attribute_exists": 1,
     "attribute_not_exists": 1,
@@ -28,10 +43,10 @@ _UPDATE_FUNCTIONS = ("if_not_exists", "list_append")
 
 @dataclass(frozen=True, slots=True)
 class Literal:
-    """A value that the request brought; `name` is its placeholder."""
+    """A value that the request brings under this placeholder, and its type."""
 
     name: str
-    value: Value
+    type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,21 +128,26 @@ class Either:
 Condition: TypeAlias = Comparison | Between | Membership | Function | Not | Both | Either
 
 
-def parse_condition(kind: str, text: str, substitutions: Substitutions) -> Condition:
-    """Parse a condition expression (raises TableError with DynamoDB's sentence).
+def parse_condition(kind: str, text: str, substitutions: Substitutions) -> tuple[Condition, tuple[Content, ...]]:
+    """Parse a condition expression; return it, and the checks of its placeholders' contents.
+
+    Of the substitutions only the types of the values matter.
 
     Args: kind: `ConditionExpression`, `FilterExpression` or `KeyConditionExpression`.
+    Raises: TableError: with DynamoDB's sentence.
     """
     parser = _Parser(TokenReader(kind, text, substitutions))
     condition = parser.disjunction()
     parser.reader.expect_end()
-    return condition
+    return condition, tuple(parser.contents)
 
 
 class _Parser:
     def __init__(self, reader: TokenReader) -> None:
         self.reader = reader
+        self.contents: list[Content] = []
         self._operators = 0
+        self._depth = 0
         self._parentheses: tuple[int, int] | None = None
 
     def disjunction(self) -> Condition:
@@ -161,7 +181,11 @@ class _Parser:
             outer = reader.position
             reader.advance()
             inner = reader.position
+            self._depth += 1
+            if self._depth > MAX_NESTING:
+                raise reader.error(f"The expression nests too deeply; nesting levels: {self._depth}")
             condition = self.disjunction()
+            self._depth -= 1
             is_doubled = self._parentheses == (inner, reader.position)
             reader.expect(")")
             if is_doubled:
@@ -210,7 +234,7 @@ class _Parser:
         token = reader.token
         if token.kind == "value":
             reader.advance()
-            return Literal(token.text, reader.value(token))
+            return Literal(token.text, type_of(reader.value(token)))
         if token.kind == "name" and reader.peek().text == "(":
             reader.advance()
             if token.text != "size":
@@ -237,13 +261,9 @@ class _Parser:
             assert isinstance(first, Attribute)
             return Function(name, first.path, None)
         if name == "attribute_type":
-            if not isinstance(second, Literal) or "S" not in second.value:
+            if not isinstance(second, Literal) or second.type != "S":
                 raise self._wrong_type(name, second)
-            if second.value["S"] not in TYPES:
-                raise self.reader.error(
-                    f"Invalid attribute type name found; type: {second.value['S']}, "
-                    "valid types: {B,NULL,SS,BOOL,L,BS,N,NS,S,M}"
-                )
+            self.contents.append(partial(_check_type_name, reader_kind=self.reader.kind, name=second.name))
         if name == "begins_with":
             self._check_type(name, first, ("S", "B"))
             self._check_type(name, second, ("S", "B"))
@@ -278,11 +298,11 @@ class _Parser:
         )
 
     def _check_type(self, operator: str, operand: Operand, types: tuple[str, ...]) -> None:
-        if isinstance(operand, Literal) and type_of(operand.value) not in types:
+        if isinstance(operand, Literal) and operand.type not in types:
             raise self._wrong_type(operator, operand)
 
     def _wrong_type(self, operator: str, operand: Operand) -> Exception:
-        shown_type = type_of(operand.value) if isinstance(operand, Literal) else "N"
+        shown_type = operand.type if isinstance(operand, Literal) else "N"
         return self.reader.error(
             "Incorrect operand type for operator or function; "
             f"operator or function: {operator}, operand type: {shown_type}"
@@ -299,20 +319,34 @@ class _Parser:
         for operand in (value, low, high):
             self._check_type("BETWEEN", operand, ("S", "N", "B"))
         if isinstance(low, Literal) and isinstance(high, Literal):
-            order = compare(low.value, high.value)
-            if order is None:
-                raise self.reader.error(
-                    "The BETWEEN operator requires same data type for lower and upper bounds; "
-                    f"lower bound operand: AttributeValue: {_brief(low.value)}, "
-                    f"upper bound operand: AttributeValue: {_brief(high.value)}"
-                )
-            if order > 0:
-                raise self.reader.error(
-                    "The BETWEEN operator requires upper bound to be greater than or equal to lower bound; "
-                    f"lower bound operand: AttributeValue: {_brief(low.value)}, "
-                    f"upper bound operand: AttributeValue: {_brief(high.value)}"
-                )
+            self.contents.append(
+                partial(_check_order, reader_kind=self.reader.kind, low_name=low.name, high_name=high.name)
+            )
         self._check_distinct("BETWEEN", value, low, high)
+
+
+def _check_type_name(values: Values, *, reader_kind: str, name: str) -> None:
+    wanted = values[name]["S"]
+    if wanted not in TYPES:
+        raise TableError(
+            f"Invalid {reader_kind}: Invalid attribute type name found; type: {wanted}, "
+            "valid types: {B,NULL,SS,BOOL,L,BS,N,NS,S,M}"
+        )
+
+
+def _check_order(values: Values, *, reader_kind: str, low_name: str, high_name: str) -> None:
+    low, high = values[low_name], values[high_name]
+    order = compare(low, high)
+    if order is None or order > 0:
+        rule = "same data type for lower and upper bounds" if order is None else _BOUNDS_RULE
+        raise TableError(
+            f"Invalid {reader_kind}: The BETWEEN operator requires {rule}; "
+            f"lower bound operand: AttributeValue: {_brief(low)}, "
+            f"upper bound operand: AttributeValue: {_brief(high)}"
+        )
+
+
+_BOUNDS_RULE = "upper bound to be greater than or equal to lower bound"
 
 
 def _brief(value: Value) -> str:
@@ -320,41 +354,61 @@ def _brief(value: Value) -> str:
     return f"{{{tag}:{value[tag]}}}"
 
 
-def holds(condition: Condition, item: Item) -> bool:
-    """Is the condition true of this item? A missing item is an empty one."""
+def compiled(condition: Condition) -> Predicate:
+    """Return the condition as one function of an item and the placeholders' values; a missing item is an empty one."""
     match condition:
         case Both(left, right):
-            return holds(left, item) and holds(right, item)
+            first, second = compiled(left), compiled(right)
+            return lambda item, values: first(item, values) and second(item, values)
         case Either(left, right):
-            return holds(left, item) or holds(right, item)
+            first, second = compiled(left), compiled(right)
+            return lambda item, values: first(item, values) or second(item, values)
         case Not(inner):
-            return not holds(inner, item)
+            negated = compiled(inner)
+            return lambda item, values: not negated(item, values)
         case Comparison(operator, left, right):
-            return _compares(operator, _resolve(left, item), _resolve(right, item))
+            return _comparison(operator, _resolver(left), _resolver(right))
         case Between(value, low, high):
-            found = _resolve(value, item)
-            return _compares(">=", found, _resolve(low, item)) and _compares("<=", found, _resolve(high, item))
+            found, lowest, highest = _resolver(value), _resolver(low), _resolver(high)
+            return lambda item, values: (
+                compares(">=", found(item, values), lowest(item, values))
+                and compares("<=", found(item, values), highest(item, values))
+            )
         case Membership(value, choices):
-            found = _resolve(value, item)
-            return any(_compares("=", found, _resolve(choice, item)) for choice in choices)
+            found, others = _resolver(value), [_resolver(choice) for choice in choices]
+            return lambda item, values: any(compares("=", found(item, values), other(item, values)) for other in others)
         case Function():
-            return _function_holds(condition, item)
+            return _function(condition)
 
 
-def _resolve(operand: Operand, item: Item) -> Value | None:
+_Resolver: TypeAlias = Callable[[Item, Values], Value | None]
+
+
+def _resolver(operand: Operand) -> _Resolver:
+    """Return what finds an operand's value; None is a missing one."""
     if isinstance(operand, Literal):
-        return operand.value
-    found = follow(item, operand.path)
-    if isinstance(operand, Attribute):
-        return found
-    return None if found is None else _size(found)
+        name = operand.name
+        return lambda item, values: values[name]
+    path = operand.path
+    if isinstance(operand, Size):
+        return lambda item, values: _size(follow(item, path))
+    if len(path) == 1:
+        attribute = path[0]
+        return lambda item, values: item.get(attribute)  # type: ignore[arg-type]
+    return lambda item, values: follow(item, path)
 
 
-def _size(value: Value) -> Value | None:
+def _size(value: Value | None) -> Value | None:
+    if value is None:
+        return None
     tag = type_of(value)
     if tag in ("BOOL", "NULL", "N"):
         return None
     return {"N": str(len(value[tag]))}
+
+
+def _comparison(operator: str, left: _Resolver, right: _Resolver) -> Predicate:
+    return lambda item, values: compares(operator, left(item, values), right(item, values))
 
 
 _ORDERS: dict[str, Callable[[int], bool]] = {
@@ -365,7 +419,8 @@ _ORDERS: dict[str, Callable[[int], bool]] = {
 }
 
 
-def _compares(operator: str, left: Value | None, right: Value | None) -> bool:
+def compares(operator: str, left: Value | None, right: Value | None) -> bool:
+    """Does `left operator right` hold? Values of different types and missing ones only differ."""
     if operator == "<>":
         return left is None or right is None or not equal(left, right)
     if left is None or right is None:
@@ -376,29 +431,41 @@ def _compares(operator: str, left: Value | None, right: Value | None) -> bool:
     return order is not None and _ORDERS[operator](order)
 
 
-def _function_holds(function: Function, item: Item) -> bool:
-    found = follow(item, function.path) if function.path is not None else None
-    if function.name == "attribute_exists":
-        return found is not None
-    if function.name == "attribute_not_exists":
-        return found is None
-    if function.subject is not None:
-        found = _resolve(function.subject, item)
-    operand = _resolve(function.operand, item) if function.operand is not None else None
-    if found is None or operand is None:
-        return False
-    tag, wanted = type_of(found), type_of(operand)
-    if function.name == "attribute_type":
-        return bool(tag == operand["S"])
-    if function.name == "begins_with":
-        return tag == wanted and tag in ("S", "B") and bool(found[tag].startswith(operand[wanted]))
+def _function(function: Function) -> Predicate:
+    """Return a function call of a condition as a predicate."""
+    name, path = function.name, function.path
+    if name in ("attribute_exists", "attribute_not_exists"):
+        assert path is not None
+        found, wanted = _resolver(Attribute(path)), name == "attribute_exists"
+        return lambda item, values: (found(item, values) is not None) is wanted
+    subject = function.subject if function.subject is not None else Attribute(path or ())
+    assert function.operand is not None
+    of, operand = _resolver(subject), _resolver(function.operand)
+    test = {"attribute_type": _has_type, "begins_with": _begins_with, "contains": _contains}[name]
+
+    def holds(item: Item, values: Values) -> bool:
+        left, right = of(item, values), operand(item, values)
+        return left is not None and right is not None and test(left, right)
+
+    return holds
+
+
+def _has_type(value: Value, wanted: Value) -> bool:
+    return bool(type_of(value) == wanted["S"])
+
+
+def _begins_with(value: Value, prefix: Value) -> bool:
+    tag = type_of(value)
+    return tag == type_of(prefix) and tag in ("S", "B") and bool(value[tag].startswith(prefix[tag]))
+
+
+def _contains(value: Value, operand: Value) -> bool:
+    tag, wanted = type_of(value), type_of(operand)
     if tag in ("S", "B"):
-        return tag == wanted and operand[wanted] in found[tag]
+        return tag == wanted and operand[wanted] in value[tag]
     if tag in ("SS", "NS", "BS"):
-        return tag == wanted + "S" and operand[wanted] in found[tag]
-    if tag == "L":
-        return any(equal(member, operand) for member in found["L"])
-    return False
+        return tag == wanted + "S" and operand[wanted] in value[tag]
+    return tag == "L" and any(equal(member, operand) for member in value["L"])
 
 
 def attributes_of(condition: Condition) -> Iterator[Path]:

@@ -14,17 +14,24 @@ DIGITS = 38
 LARGEST_EXPONENT = 125
 SMALLEST_EXPONENT = -130
 
+_LONGEST_TEXT = 400
 _NUMBER = re.compile(r"[+-]?(\d+(\.\d*)?|\.\d+)([eE][+-]?\d{1,5})?\Z", re.ASCII)
 _EXACT = Context(prec=400, traps=[Inexact, Rounded])
 _WIDE = Context(prec=400)
 
 
-@lru_cache(maxsize=4096)
 def number_of(text: str) -> Decimal:
     """Return the number that a text means.
 
     Raises: TableError: it is no number, has more than 38 significant digits, or is too large or too small.
     """
+    if len(text) > _LONGEST_TEXT:  # no number that fits is so long; a cache must not keep such texts
+        raise TableError("Attempting to store more than 38 significant digits in a Number")
+    return _number_of(text)
+
+
+@lru_cache(maxsize=4096)
+def _number_of(text: str) -> Decimal:
     if not _NUMBER.match(text):
         raise TableError(f"The parameter cannot be converted to a numeric value: {text}")
     number = Decimal(text).normalize(_WIDE)

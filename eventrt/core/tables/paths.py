@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import TypeAlias
 
+from eventrt.core.tables.errors import TableError
 from eventrt.core.tables.tokens import TokenReader
 from eventrt.core.tables.values import Item, Value
 
@@ -49,23 +50,36 @@ def shown(path: Path) -> str:
     return "[" + ", ".join(f"[{step}]" if isinstance(step, int) else step for step in path) + "]"
 
 
+class _Node:
+    """One step of the paths seen so far: the first path through it, and the one that ends here."""
+
+    __slots__ = ("end", "first", "steps")
+
+    def __init__(self, first: Path) -> None:
+        self.first = first
+        self.end: Path | None = None
+        self.steps: dict[str | int, _Node] = {}
+
+
 def check_disjoint(reader: TokenReader, paths: Iterable[Path]) -> None:
     """Refuse two paths of which one contains the other, or that use one value as a list and as a map."""
-    seen: list[Path] = []
+    root = _Node(())
     for path in paths:
-        for other in seen:
-            common = min(len(path), len(other))
-            if path[:common] == other[:common]:
-                raise reader.error(
-                    "Two document paths overlap with each other; must remove or rewrite one of these paths; "
-                    f"path one: {shown(other)}, path two: {shown(path)}"
-                )
-            for mine, theirs in zip(path, other, strict=False):
-                if isinstance(mine, int) is not isinstance(theirs, int):
-                    raise reader.error(
-                        "Two document paths conflict with each other; must remove or rewrite one of these paths; "
-                        f"path one: {shown(other)}, path two: {shown(path)}"
-                    )
-                if mine != theirs:
-                    break
-        seen.append(path)
+        node = root
+        for step in path:
+            if node.end is not None:
+                raise _clash(reader, "overlap", node.end, path)
+            other = next(iter(node.steps), step)
+            if isinstance(step, int) is not isinstance(other, int):
+                raise _clash(reader, "conflict", node.steps[other].first, path)
+            node = node.steps.setdefault(step, _Node(path))
+        if node.first is not path or node.end is not None:
+            raise _clash(reader, "overlap", node.first, path)
+        node.end = path
+
+
+def _clash(reader: TokenReader, verb: str, one: Path, two: Path) -> TableError:
+    return reader.error(
+        f"Two document paths {verb} with each other; must remove or rewrite one of these paths; "
+        f"path one: {shown(one)}, path two: {shown(two)}"
+    )

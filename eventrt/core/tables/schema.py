@@ -50,6 +50,17 @@ class Index:
     id: int = 0
     status: str = "ACTIVE"
     throughput: tuple[int, int] = (0, 0)
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    """Further members that are kept and shown: on-demand and warm throughput."""
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """A Kinesis stream that a table's changes are put into. `precision` is MILLISECOND or MICROSECOND."""
+
+    stream_arn: str
+    is_active: bool = True
+    precision: str = "MILLISECOND"
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +80,9 @@ class Table:
     billing_mode: str = "PROVISIONED"
     throughput: tuple[int, int] = (0, 0)
     stream_id: int | None = None
+    """The latest change stream; `is_streaming`: does it take records?"""
+    is_streaming: bool = False
+    destinations: tuple[Destination, ...] = ()
     ttl_attribute: str | None = None
     is_protected: bool = False
     table_class: str | None = None
@@ -80,6 +94,11 @@ class Table:
     def arn(self) -> str:
         """The table's ARN."""
         return f"arn:aws:dynamodb:{self.region}:{self.account_id}:table/{self.name}"
+
+    @property
+    def is_followed(self) -> bool:
+        """Does anyone want to know of its changes?"""
+        return self.is_streaming or bool(self.destinations)
 
     def index(self, name: str) -> Index | None:
         """Return the index of this name, or None."""
@@ -94,19 +113,40 @@ class Key:
     sort: bytes = b""
 
 
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """A range of sort keys within one partition, or of partitions for a scan; None is open at that end."""
+
+    low: bytes | None = None
+    high: bytes | None = None
+    low_included: bool = True
+    high_included: bool = True
+
+
+EVERYTHING = Bounds()
+
+
+def partition_bytes(value: Value) -> bytes:
+    """Return the bytes of a partition key value: its hash, then the bytes that sort as it does.
+
+    Raises: TableError: it is too long.
+    """
+    encoded = _encoded(value)
+    if len(encoded) > MAXIMUM_PARTITION_KEY_BYTES:
+        raise TableError(
+            "One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit "
+            "of2048 bytes"
+        )
+    return hashlib.md5(encoded, usedforsecurity=False).digest()[:HASH_BYTES] + encoded
+
+
 def key_of(schema: KeySchema, item: Item) -> Key:
     """Return the key of an item or key map.
 
     Raises: TableError: a key attribute is missing, of another type, empty or too long.
     """
     partition = _checked_key(schema.partition, schema.partition_type, item)
-    encoded = _encoded(partition)
-    if len(encoded) > MAXIMUM_PARTITION_KEY_BYTES:
-        raise TableError(
-            "One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit "
-            "of2048 bytes"
-        )
-    hashed = hashlib.md5(encoded, usedforsecurity=False).digest()[:HASH_BYTES] + encoded
+    hashed = partition_bytes(partition)
     if schema.sort is None:
         return Key(hashed)
     sort = _encoded(_checked_key(schema.sort, schema.sort_type, item))
@@ -162,19 +202,32 @@ def _encoded(value: Value) -> bytes:
     return bytes(value["B"])
 
 
-def check_key_map(schema: KeySchema, key: Mapping[str, Value]) -> None:
-    """Refuse a Key parameter that does not hold exactly the key attributes (raises TableError)."""
-    if set(key) != set(schema.names):
+def key_of_map(schema: KeySchema, key: Mapping[str, Value]) -> Key:
+    """Return the key that a Key parameter means: it must hold exactly the key attributes (raises TableError)."""
+    partition = key.get(schema.partition)
+    is_whole = partition is not None and schema.partition_type in partition
+    if schema.sort is None:
+        is_whole = is_whole and len(key) == 1
+    else:
+        sort = key.get(schema.sort)
+        is_whole = is_whole and len(key) == 2 and sort is not None and schema.sort_type in sort
+    if not is_whole:
         raise TableError("The provided key element does not match the schema")
-    types = schema.types()
-    for name, value in key.items():
-        if type_of(value) != types[name]:
-            raise TableError("The provided key element does not match the schema")
+    return key_of(schema, key)
 
 
-def segment_bounds(segment: int, total: int) -> tuple[bytes, bytes | None]:
-    """Return the hash range of a parallel scan's segment: its first bytes, and those of the next (None: the end)."""
+def segment_bounds(segment: int, total: int) -> Bounds:
+    """Return the range of partition keys of a parallel scan's segment: an equal part of the hashes."""
     space = 1 << (8 * HASH_BYTES)
-    low = segment * space // total
-    high = (segment + 1) * space // total
-    return low.to_bytes(HASH_BYTES, "big"), None if segment + 1 == total else high.to_bytes(HASH_BYTES, "big")
+    low, high = segment * space // total, (segment + 1) * space // total
+    return Bounds(
+        low.to_bytes(HASH_BYTES, "big"),
+        None if segment + 1 == total else high.to_bytes(HASH_BYTES, "big"),
+        high_included=False,
+    )
+
+
+def after_prefix(prefix: bytes) -> bytes | None:
+    """Return the least bytes above everything that begins with `prefix`; None when there are none."""
+    kept = prefix.rstrip(b"\xff")
+    return kept[:-1] + bytes((kept[-1] + 1,)) if kept else None

@@ -15,6 +15,8 @@ _TOKEN = re.compile(
     r"|(?P<number>\d+)|(?P<operator><>|<=|>=|[=<>()\[\],.+\-]))",
     re.ASCII,
 )
+_ALIAS = re.compile(r"#[A-Za-z0-9_\-.]+", re.ASCII)
+_PLACEHOLDER = re.compile(r":[A-Za-z0-9_]+", re.ASCII)
 END = "<EOF>"
 
 
@@ -45,28 +47,17 @@ class Substitutions:
         if values is not None and not values:
             raise TableError("ExpressionAttributeValues must not be empty")
         for alias in names or ():
-            if not re.fullmatch(r"#[A-Za-z0-9_\-.]+", alias, re.ASCII):
+            if not _ALIAS.fullmatch(alias):
                 raise TableError(f'ExpressionAttributeNames contains invalid key: Syntax error; key: "{alias}"')
         checked_values: dict[str, Value] = {}
         for key, value in (values or {}).items():
-            if not re.fullmatch(r":[A-Za-z0-9_]+", key, re.ASCII):
+            if not _PLACEHOLDER.fullmatch(key):
                 raise TableError(f'ExpressionAttributeValues contains invalid key: Syntax error; key: "{key}"')
             try:
                 checked_values[key] = checked(value)
             except TableError as error:
                 raise TableError(f"ExpressionAttributeValues contains invalid value: {error} for key {key}") from None
         return cls(names or {}, checked_values)
-
-    def check_all_used(self) -> None:
-        """Refuse names and values that no expression of the request uses."""
-        if unused := [alias for alias in self.names if alias not in self.used_names]:
-            raise TableError(
-                f"Value provided in ExpressionAttributeNames unused in expressions: keys: {{{', '.join(unused)}}}"
-            )
-        if unused := [key for key in self.values if key not in self.used_values]:
-            raise TableError(
-                f"Value provided in ExpressionAttributeValues unused in expressions: keys: {{{', '.join(unused)}}}"
-            )
 
 
 class TokenReader:

@@ -3,7 +3,7 @@
 Every operand reads the item as it was before the update (developer guide, "Update expressions").
 """
 
-import copy
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -12,6 +12,9 @@ from eventrt.core.tables.numbers import add
 from eventrt.core.tables.paths import Path, check_disjoint, follow, read_path
 from eventrt.core.tables.tokens import Substitutions, Token, TokenReader
 from eventrt.core.tables.values import Item, Value, type_of
+
+MAX_NESTING = 100
+"""Functions and parentheses within others; AWS names no number."""
 
 _FUNCTIONS = ("if_not_exists", "list_append")
 _CONDITION_FUNCTIONS = (
@@ -28,9 +31,10 @@ _WRONG_TYPE = "An operand in the update expression has an incorrect data type"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """A value that the request brought."""
+    """A value that the request brings under this placeholder, and its type."""
 
-    value: Value
+    name: str
+    type: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +74,12 @@ Operand: TypeAlias = Given | Stored | IfNotExists | ListAppend | Sum
 
 @dataclass(frozen=True, slots=True)
 class Update:
-    """A parsed update: what each clause does to which path."""
+    """A parsed update: what each clause does to which path; values stand under their placeholders."""
 
     sets: tuple[tuple[Path, Operand], ...] = ()
     removes: tuple[Path, ...] = ()
-    adds: tuple[tuple[Path, Value], ...] = ()
-    deletes: tuple[tuple[Path, Value], ...] = ()
+    adds: tuple[tuple[Path, str], ...] = ()
+    deletes: tuple[tuple[Path, str], ...] = ()
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -85,13 +89,14 @@ class Update:
 
 
 def parse_update(text: str, substitutions: Substitutions) -> Update:
-    """Parse an UpdateExpression (raises TableError with DynamoDB's sentence)."""
+    """Parse an UpdateExpression; of the values only the types matter (raises TableError with DynamoDB's sentence)."""
     return _Parser(TokenReader("UpdateExpression", text, substitutions)).update()
 
 
 class _Parser:
     def __init__(self, reader: TokenReader) -> None:
         self.reader = reader
+        self._depth = 0
 
     def update(self) -> Update:
         reader = self.reader
@@ -130,7 +135,7 @@ class _Parser:
     def _remove(self, _clause: str) -> Path:
         return read_path(self.reader)
 
-    def _typed(self, clause: str) -> tuple[Path, Value]:
+    def _typed(self, clause: str) -> tuple[Path, str]:
         path = read_path(self.reader)
         token = self.reader.token
         if token.kind != "value":
@@ -139,14 +144,22 @@ class _Parser:
         allowed = ("N", "SS", "NS", "BS") if clause == "ADD" else ("SS", "NS", "BS")
         if type_of(value) not in allowed:
             raise self._wrong_type(clause, type_of(value))
-        return path, value
+        return path, token.text
 
     def _operand(self) -> Operand:
+        self._depth += 1
+        if self._depth > MAX_NESTING:
+            raise self.reader.error(f"The expression nests too deeply; nesting levels: {self._depth}")
+        operand = self._one_operand()
+        self._depth -= 1
+        return operand
+
+    def _one_operand(self) -> Operand:
         reader = self.reader
         token = reader.token
         if token.kind == "value":
             reader.advance()
-            return Given(reader.value(token))
+            return Given(token.text, type_of(reader.value(token)))
         if token.kind == "name" and reader.peek().text == "(":
             return self._function(reader.advance())
         if token.kind == "operator" and token.text == "(":
@@ -184,8 +197,8 @@ class _Parser:
         return ListAppend(first, second)
 
     def _check_type(self, operator: str, operand: Operand, types: tuple[str, ...]) -> None:
-        if isinstance(operand, Given) and type_of(operand.value) not in types:
-            raise self._wrong_type(operator, type_of(operand.value))
+        if isinstance(operand, Given) and operand.type not in types:
+            raise self._wrong_type(operator, operand.type)
 
     def _wrong_type(self, operator: str, tag: str) -> TableError:
         names = {"S": "STRING", "N": "NUMBER", "B": "BINARY", "M": "MAP", "L": "LIST", "BOOL": "BOOLEAN"}
@@ -196,22 +209,30 @@ class _Parser:
         )
 
 
-def apply_update(update: Update, item: Item) -> dict[str, Value]:
-    """Return the item after the update; the given one is left as it is.
+def apply_update(update: Update, item: Item, given: Mapping[str, Value]) -> dict[str, Value]:
+    """Return the item after the update; the given one is left as it is, parts that do not change are shared.
 
+    Args: given: what the placeholders mean.
     Raises: TableError: a path leads through what is not there, or an operand has the wrong type.
     """
-    after = copy.deepcopy(dict(item))
-    values = [(path, _evaluate(operand, item)) for path, operand in update.sets]
-    for path, value in values:
-        _assign(after, path, value)
-    for path, value in update.adds:
-        _add(after, path, value)
-    for path, value in update.deletes:
-        _subtract(after, path, value)
+    after = _Draft(item)
+    # Every operand is read before anything is written.
+    values = [(path, _evaluate(operand, item, given)) for path, operand in update.sets]
+    for path, value in sorted(values, key=_append_order) if len(values) > 1 else values:
+        after.assign(path, value)
+    for path, name in update.adds:
+        _add(after, path, given[name])
+    for path, name in update.deletes:
+        _subtract(after, path, given[name])
     for path in sorted(update.removes, key=_removal_order, reverse=True):
-        _remove(after, path)
-    return after
+        after.remove(path)
+    return after.item
+
+
+def _append_order(pair: tuple[Path, Value]) -> int:
+    """Members that are appended to a list go in order of their indexes; all else as it was written."""
+    last = pair[0][-1]
+    return last if isinstance(last, int) else 0
 
 
 def _removal_order(path: Path) -> tuple[tuple[bool, int, str], ...]:
@@ -219,10 +240,10 @@ def _removal_order(path: Path) -> tuple[tuple[bool, int, str], ...]:
     return tuple((isinstance(step, int), step if isinstance(step, int) else 0, str(step)) for step in path)
 
 
-def _evaluate(operand: Operand, item: Item) -> Value:
+def _evaluate(operand: Operand, item: Item, given: Mapping[str, Value]) -> Value:
     match operand:
-        case Given(value):
-            return value
+        case Given(name, _):
+            return given[name]
         case Stored(path):
             found = follow(item, path)
             if found is None:
@@ -230,73 +251,85 @@ def _evaluate(operand: Operand, item: Item) -> Value:
             return found
         case IfNotExists(path, otherwise):
             found = follow(item, path)
-            return _evaluate(otherwise, item) if found is None else found
+            return _evaluate(otherwise, item, given) if found is None else found
         case ListAppend(first, second):
-            lists = [_evaluate(first, item), _evaluate(second, item)]
+            lists = [_evaluate(first, item, given), _evaluate(second, item, given)]
             if any("L" not in each for each in lists):
                 raise TableError(_WRONG_TYPE)
             return {"L": [*lists[0]["L"], *lists[1]["L"]]}
         case Sum(left, right, sign):
-            numbers = [_evaluate(left, item), _evaluate(right, item)]
+            numbers = [_evaluate(left, item, given), _evaluate(right, item, given)]
             if any("N" not in each for each in numbers):
                 raise TableError(_WRONG_TYPE)
             return {"N": add(numbers[0]["N"], numbers[1]["N"], sign=sign)}
 
 
-def _container(item: dict[str, Any], path: Path) -> Any:
-    """Return the map's or list's content that holds the last step of a path."""
-    content: Any = item
-    for index, step in enumerate(path[:-1]):
-        wanted = "L" if isinstance(path[index + 1], int) else "M"
-        try:
-            value = content[step]
-        except (KeyError, IndexError, TypeError):
-            raise TableError(_INVALID_PATH) from None
-        if wanted not in value:
-            raise TableError(_INVALID_PATH)
-        content = value[wanted]
-    return content
+class _Draft:
+    """An item being changed: containers on the way to a change are copied once, everything else is shared."""
+
+    __slots__ = ("_copies", "item")
+
+    def __init__(self, item: Item) -> None:
+        self.item: dict[str, Any] = dict(item)
+        self._copies: dict[int, Any] = {}
+
+    def _container(self, path: Path) -> Any:
+        """Return the map's or list's content that holds the last step of a path, ours to change."""
+        content: Any = self.item
+        for index, step in enumerate(path[:-1]):
+            wanted = "L" if isinstance(path[index + 1], int) else "M"
+            try:
+                value = content[step]
+            except (KeyError, IndexError, TypeError):
+                raise TableError(_INVALID_PATH) from None
+            if wanted not in value:
+                raise TableError(_INVALID_PATH)
+            inner = value[wanted]
+            if id(inner) not in self._copies:
+                inner = inner.copy()
+                self._copies[id(inner)] = inner
+                content[step] = {wanted: inner}
+            content = inner
+        return content
+
+    def assign(self, path: Path, value: Value) -> None:
+        content, last = self._container(path), path[-1]
+        if isinstance(last, int) and last >= len(content):
+            content.append(value)
+        else:
+            content[last] = value
+
+    def remove(self, path: Path) -> None:
+        content, last = self._container(path), path[-1]
+        if isinstance(last, int):
+            if last < len(content):
+                del content[last]
+        else:
+            content.pop(last, None)
 
 
-def _assign(item: dict[str, Any], path: Path, value: Value) -> None:
-    content, last = _container(item, path), path[-1]
-    if isinstance(last, int) and last >= len(content):
-        content.append(copy.deepcopy(value))
-    else:
-        content[last] = copy.deepcopy(value)
-
-
-def _remove(item: dict[str, Any], path: Path) -> None:
-    content, last = _container(item, path), path[-1]
-    if isinstance(last, int):
-        if last < len(content):
-            del content[last]
-    else:
-        content.pop(last, None)
-
-
-def _add(item: dict[str, Any], path: Path, value: Value) -> None:
+def _add(draft: _Draft, path: Path, value: Value) -> None:
     tag = type_of(value)
-    present = follow(item, path)
+    present = follow(draft.item, path)
     if present is None:
-        _assign(item, path, value)
+        draft.assign(path, value)
     elif tag not in present:
         raise TableError(_WRONG_TYPE)
     elif tag == "N":
-        _assign(item, path, {"N": add(present["N"], value["N"])})
+        draft.assign(path, {"N": add(present["N"], value["N"])})
     else:
-        _assign(item, path, {tag: [*present[tag], *(each for each in value[tag] if each not in present[tag])]})
+        draft.assign(path, {tag: [*present[tag], *(each for each in value[tag] if each not in present[tag])]})
 
 
-def _subtract(item: dict[str, Any], path: Path, value: Value) -> None:
+def _subtract(draft: _Draft, path: Path, value: Value) -> None:
     tag = type_of(value)
-    present = follow(item, path)
+    present = follow(draft.item, path)
     if present is None:
         return
     if tag not in present:
         raise TableError(_WRONG_TYPE)
     left = [each for each in present[tag] if each not in value[tag]]
     if left:
-        _assign(item, path, {tag: left})
+        draft.assign(path, {tag: left})
     else:
-        _remove(item, path)
+        draft.remove(path)

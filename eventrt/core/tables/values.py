@@ -1,20 +1,37 @@
 """Attribute values as DynamoDB's API writes them: `{"S": "text"}`, `{"N": "1"}`, `{"M": {...}}`; binaries as bytes.
 
-Items are mappings of names to such values. This module checks and normalises what a client sent, measures it, and
-compares two values; nothing here knows of tables or expressions.
+Items are mappings of names to such values. This module checks and normalises what a client sent (JSON values, with
+binaries in base64), measures it, and compares two values; nothing here knows of tables or expressions. Checked values
+are never changed: parts of them are shared between items.
 """
 
+import base64
+import binascii
 from collections.abc import Mapping
 from typing import Any, TypeAlias
 
-from eventrt.core.tables.errors import TableError
+from eventrt.core.tables.errors import Malformed, TableError
 from eventrt.core.tables.numbers import canonical, number_of
 
 Value: TypeAlias = Mapping[str, Any]
 Item: TypeAlias = Mapping[str, Value]
 
 TYPES = ("S", "N", "B", "SS", "NS", "BS", "M", "L", "NULL", "BOOL")
+_KNOWN = frozenset(TYPES)
+_WIRE_TYPES = {
+    "S": "String",
+    "N": "String",
+    "B": "Blob",
+    "BOOL": "Boolean",
+    "NULL": "Boolean",
+    "M": "map",
+    "L": "list",
+    "SS": "list",
+    "NS": "list",
+    "BS": "list",
+}
 MAX_DEPTH = 32
+MAX_NAME_BYTES = 65_535
 MAX_ITEM_BYTES = 400 * 1024
 _SET_NAMES = {"SS": "string set", "NS": "number set", "BS": "binary set"}
 
@@ -24,63 +41,132 @@ def type_of(value: Value) -> str:
     return next(iter(value))
 
 
-def checked_item(item: Mapping[str, Any]) -> dict[str, Value]:
-    """Return an item with every value checked and its numbers in canonical text (raises TableError)."""
-    return {name: checked(value) for name, value in item.items()}
+def checked_item(item: Any) -> dict[str, Value]:
+    """Return an item with every value checked and its numbers in canonical text (raises as `checked` does)."""
+    if item.__class__ is not dict:
+        raise Malformed(_not_a("map", item))
+    out: dict[str, Value] = {}
+    for name, value in item.items():
+        # Texts are what most attributes are: they pass as they came.
+        if value.__class__ is dict and len(value) == 1 and value.get("S").__class__ is str:
+            out[name] = value
+        elif value is not None:
+            out[name] = checked(value)
+        if len(name) > MAX_NAME_BYTES and len(name.encode()) > MAX_NAME_BYTES:
+            raise TableError(
+                "One or more parameter values were invalid: Attribute name is too large, must be less than 65536 bytes"
+            )
+    return out
 
 
-def checked(value: Mapping[str, Any], depth: int = 1) -> Value:
-    """Return a value that has exactly one known type, with its numbers in canonical text.
+def checked(value: Any, depth: int = 1) -> Value:
+    """Return a value that has exactly one known type, with its numbers in canonical text and binaries as bytes.
 
-    Raises: TableError: no type, two types, an empty set, a duplicate in a set, a bad number, nested too deeply.
+    Raises:
+        TableError: no type, two types, an empty set, a duplicate in a set, a bad number, nested too deeply.
+        Malformed: what stands there is not of the JSON type that the wire has for it.
     """
-    present = [(tag, content) for tag, content in value.items() if content is not None]
-    if not present:
-        raise TableError("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
-    if len(present) > 1:
-        raise TableError(
-            "Supplied AttributeValue has more than one datatypes set, "
-            "must contain exactly one of the supported datatypes"
-        )
-    tag, content = present[0]
-    if tag in ("S", "B"):
-        return {tag: content}
-    if tag == "N":
-        return {"N": canonical(content)}
-    if tag == "BOOL":
-        return {"BOOL": content}
-    if tag == "NULL":
-        if content is not True:
+    if value.__class__ is not dict:
+        raise Malformed(_not_a("structure", value))
+    if len(value) == 1:
+        [(tag, content)] = value.items()
+    else:
+        present = [(tag, content) for tag, content in value.items() if content is not None and tag in _KNOWN]
+        if len(present) > 1:
+            raise TableError(
+                "Supplied AttributeValue has more than one datatypes set, "
+                "must contain exactly one of the supported datatypes"
+            )
+        tag, content = present[0] if present else ("", None)
+    if tag == "S":
+        if content.__class__ is str:
+            return {"S": content}
+    elif tag == "N":
+        if content.__class__ is str:
+            return {"N": canonical(content)}
+    elif tag == "BOOL":
+        if content.__class__ is bool:
+            return {"BOOL": content}
+    elif tag == "B":
+        if content is not None:
+            return {"B": _bytes_of(content)}
+    elif tag == "NULL":
+        if content is True:
+            return {"NULL": True}
+        if content is False:
             raise TableError(
                 "One or more parameter values were invalid: Null attribute value types must have the value of true"
             )
-        return {"NULL": True}
-    if tag in ("M", "L"):
-        if depth >= MAX_DEPTH:
-            raise TableError(
-                "Nesting Levels have exceeded supported limits: Attributes have nested beyond supported level"
-            )
-        if tag == "M":
+    elif tag == "M":
+        if content.__class__ is dict:
+            _check_depth(depth)
             return {"M": {name: checked(inner, depth + 1) for name, inner in content.items()}}
-        return {"L": [checked(inner, depth + 1) for inner in content]}
-    if tag in _SET_NAMES:
+    elif tag == "L":
+        if content.__class__ is list:
+            _check_depth(depth)
+            return {"L": [checked(inner, depth + 1) for inner in content]}
+    elif tag in _SET_NAMES and content.__class__ is list:
         return {tag: _checked_set(tag, content)}
-    raise TableError("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
+    if content is None or tag not in _KNOWN:
+        raise TableError("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
+    raise Malformed(_not_a(_WIRE_TYPES[tag], content))
 
 
-def _checked_set(tag: str, content: Any) -> list[Any]:
+def _check_depth(depth: int) -> None:
+    if depth >= MAX_DEPTH:
+        raise TableError("Nesting Levels have exceeded supported limits: Attributes have nested beyond supported level")
+
+
+def _bytes_of(content: Any) -> bytes:
+    """Return what a base64 text means; bytes pass as they are."""
+    if content.__class__ is bytes:
+        return bytes(content)
+    if content.__class__ is not str:
+        raise Malformed(_not_a("Blob", content))
+    try:
+        return base64.b64decode(content, validate=True)
+    except (binascii.Error, ValueError):
+        raise Malformed("Invalid base64 in a binary value") from None
+
+
+def _not_a(wanted: str, value: Any) -> str:
+    """Return how the wire's parser refuses a value of another type."""
+    if value.__class__ is dict:
+        return "Start of structure or map found where not expected"
+    if value.__class__ is list:
+        return "Start of list found where not expected"
+    if wanted in ("structure", "map", "list"):
+        return "Unexpected value type in payload"
+    names = {bool: "TRUE_VALUE" if value else "FALSE_VALUE", str: "STRING_VALUE", int: "NUMBER_VALUE"}
+    article = "an" if wanted[0] in "AEIOU" else "a"
+    return f"{names.get(value.__class__, 'DECIMAL_VALUE')} can not be converted to {article} {wanted}"
+
+
+def _checked_set(tag: str, content: list[Any]) -> list[Any]:
     if not content:
         raise TableError(f"One or more parameter values were invalid: An {_SET_NAMES[tag]}  may not be empty")
-    members = [canonical(member) for member in content] if tag == "NS" else list(content)
+    if tag == "BS":
+        members: list[Any] = [_bytes_of(member) for member in content]
+    else:
+        for member in content:
+            if member.__class__ is not str:
+                raise Malformed(_not_a("String", member))
+        members = [canonical(member) for member in content] if tag == "NS" else list(content)
     if len(set(members)) != len(members):
-        shown = ", ".join(member.decode("latin-1") if isinstance(member, bytes) else member for member in content)
+        shown = ", ".join(member.decode("latin-1") if isinstance(member, bytes) else member for member in members)
         raise TableError(f"One or more parameter values were invalid: Input collection [{shown}] contains duplicates.")
     return members
 
 
 def size_of_item(item: Item) -> int:
     """Return what an item weighs, in bytes, names included (developer guide, "Item sizes and formats")."""
-    return sum(len(name.encode()) + size_of(value) for name, value in item.items())
+    size = 0
+    for name, value in item.items():
+        text = value.get("S")
+        size += (len(name) if name.isascii() else len(name.encode())) + (
+            len(text) if text is not None and text.isascii() else size_of(value)
+        )
+    return size
 
 
 def size_of(value: Value) -> int:
@@ -88,11 +174,11 @@ def size_of(value: Value) -> int:
     tag = type_of(value)
     content = value[tag]
     if tag == "S":
-        return len(content.encode()) if not content.isascii() else len(content)
-    if tag == "B":
-        return len(content)
+        return len(content) if content.isascii() else len(content.encode())
     if tag == "N":
         return _size_of_number(content)
+    if tag == "B":
+        return len(content)
     if tag in ("BOOL", "NULL"):
         return 1
     if tag == "M":

@@ -1,4 +1,4 @@
-"""Tables in SQLite: definitions decoded in memory, items as MessagePack under keys whose bytes sort as DynamoDB's.
+"""Tables in SQLite: definitions decoded in memory, items as JSON under keys whose bytes sort as DynamoDB's.
 
 An index holds keys only; a read of an index joins the items. Counts are kept in memory and written once per commit.
 """
@@ -11,10 +11,11 @@ from typing import Any
 import msgspec
 
 from eventrt.core.tables.errors import TableError
-from eventrt.core.tables.schema import Index, Key, KeySchema, Table, index_key_of
+from eventrt.core.tables.schema import Bounds, Destination, Index, Key, KeySchema, Table, index_key_of
 from eventrt.core.tables.values import Item
+from eventrt.store.items import Stored, decode
 from eventrt.store.sqlite.engine import Engine
-from eventrt.store.tables import Bounds, Row
+from eventrt.store.tables import Place, Row
 
 _DEFINITION = "id, account_id, region, name, definition"
 _PUT = (
@@ -22,7 +23,7 @@ _PUT = (
     " ON CONFLICT DO UPDATE SET size_bytes = excluded.size_bytes, item = excluded.item"
 )
 _GET = "SELECT item, size_bytes FROM item WHERE table_id = ? AND partition_key = ? AND sort_key = ?"
-_REMOVE = "DELETE FROM item WHERE table_id = ? AND partition_key = ? AND sort_key = ? RETURNING size_bytes"
+_REMOVE = "DELETE FROM item WHERE table_id = ? AND partition_key = ? AND sort_key = ?"
 _ENTER = "INSERT INTO index_entry VALUES (?, ?, ?, ?, ?, ?)"
 _LEAVE = (
     "DELETE FROM index_entry WHERE table_id = ? AND index_id = ? AND partition_key = ? AND sort_key = ?"
@@ -31,8 +32,18 @@ _LEAVE = (
 FIVE_YEARS_S = 5 * 365 * 86_400
 """A time to live further back than this is ignored (developer guide, "Using time to live")."""
 
-_pack = msgspec.msgpack.Encoder().encode
-_unpack = msgspec.msgpack.Decoder(dict[str, dict[str, Any]]).decode
+_INDEXED = (
+    "SELECT i.partition_key, i.sort_key, i.item, i.size_bytes, e.partition_key, e.sort_key"
+    " FROM index_entry AS e CROSS JOIN item AS i ON i.table_id = e.table_id"
+    " AND i.partition_key = e.item_partition_key AND i.sort_key = e.item_sort_key"
+)
+_FORGET_EXPIRY = "DELETE FROM item_expiry WHERE expires_at = ? AND table_id = ? AND partition_key = ? AND sort_key = ?"
+_ITEM_KEY = "table_id, partition_key, sort_key"
+_ENTRY_KEY = "table_id, index_id, partition_key, sort_key, item_partition_key, item_sort_key"
+_EXPIRY_KEY = "expires_at, table_id, partition_key, sort_key"
+
+SWEEP = ("sweep", "tables")
+"""Announced when the sweeper of tables has something to do sooner than it knew."""
 
 
 class SqliteTables:
@@ -45,6 +56,7 @@ class SqliteTables:
         self._by_id: dict[int, Table] = {}
         self._counts: dict[int, list[int]] = {}
         self._counted: set[int] = set()
+        self._next_expiry: float | None = None
         engine.before_commit.append(self._flush)
         engine.after_rollback.append(self._forget_all)
 
@@ -64,9 +76,19 @@ class SqliteTables:
         changed: Table = replace(table, **changes)
         if any(not index.id for index in changed.indexes):
             changed = replace(changed, indexes=tuple(self._numbered(changed, index) for index in changed.indexes))
-        self._execute("UPDATE table_definition SET definition = ? WHERE id = ?", (_encode(changed), table.id))
+        numbers = {index.id for index in changed.indexes}
+        for index in table.indexes:
+            if index.id and index.id not in numbers:
+                self._discard(table.id, index.id)
+        is_filling = any(index.status == "CREATING" for index in changed.indexes)
+        self._execute(
+            "UPDATE table_definition SET definition = ?, is_filling = ? WHERE id = ?",
+            (_encode(changed), is_filling, table.id),
+        )
         self._forget_definitions()
         self._engine.on_undo(self._forget_definitions)
+        if is_filling:
+            self._engine.announce(SWEEP)
         return self._keep(changed)
 
     def tags(self, table: Table, tags: Mapping[str, str]) -> Table:
@@ -82,38 +104,42 @@ class SqliteTables:
         return replace(index, id=number)
 
     def delete(self, table: Table) -> None:
-        """Take a table away; its items go later, in slices (`drop_orphans`)."""
+        """Take a table away; its items go later, in slices (`drop_garbage`)."""
         self._execute("DELETE FROM table_definition WHERE id = ?", (table.id,))
+        self._discard(table.id, 0)
         self._forget_definitions()
         self._engine.on_undo(self._forget_definitions)
-        self._engine.announce(("sweep",))
 
-    def drop_orphans(self, *, limit: int) -> int:
-        """Remove up to `limit` rows whose table is gone; return how many were removed."""
+    def _discard(self, table_id: int, index_id: int) -> None:
+        self._execute("INSERT OR IGNORE INTO table_garbage VALUES (?, ?)", (table_id, index_id))
+        self._engine.announce(SWEEP)
+
+    def drop_garbage(self, *, limit: int) -> int:
+        """Remove up to `limit` rows of tables and indexes that are gone; return how many were removed."""
         removed = 0
-        for name, key in (
-            ("item", "table_id, partition_key, sort_key"),
-            ("index_entry", "table_id, index_id, partition_key, sort_key, item_partition_key, item_sort_key"),
-        ):
-            orphan = self._first_orphan(name)
-            while orphan is not None and removed < limit:
-                removed += self._execute(
-                    f"DELETE FROM {name} WHERE ({key}) IN (SELECT {key} FROM {name} WHERE table_id = ? LIMIT ?)",
-                    (orphan, limit - removed),
-                ).rowcount
-                orphan = self._first_orphan(name)
+        while removed < limit:
+            row = self._execute("SELECT table_id, index_id FROM table_garbage LIMIT 1").fetchone()
+            if row is None:
+                break
+            taken = self._drop_rows(*row, limit=limit - removed)
+            if not taken:
+                self._execute("DELETE FROM table_garbage WHERE table_id = ? AND index_id = ?", row)
+            removed += taken
         return removed
 
-    def _first_orphan(self, name: str) -> int | None:
-        """Find a table number that has rows but no definition, skipping from number to number by the index."""
-        last = 0
-        while True:
-            row = self._execute(f"SELECT min(table_id) FROM {name} WHERE table_id > ?", (last,)).fetchone()
-            if row[0] is None:
-                return None
-            last = int(row[0])
-            if self.by_id(last) is None:
-                return last
+    def _drop_rows(self, table_id: int, index_id: int, *, limit: int) -> int:
+        """Remove rows of a table (index 0) or of one index of it; return how many."""
+        if index_id:
+            return self._slice("index_entry", _ENTRY_KEY, "table_id = ? AND index_id = ?", (table_id, index_id), limit)
+        removed = 0
+        for name, key in (("item", _ITEM_KEY), ("index_entry", _ENTRY_KEY), ("item_expiry", _EXPIRY_KEY)):
+            if removed < limit:
+                removed += self._slice(name, key, "table_id = ?", (table_id,), limit - removed)
+        return removed
+
+    def _slice(self, name: str, key: str, where: str, parameters: tuple[int, ...], limit: int) -> int:
+        statement = f"DELETE FROM {name} WHERE ({key}) IN (SELECT {key} FROM {name} WHERE {where} LIMIT ?)"
+        return self._execute(statement, (*parameters, limit)).rowcount
 
     def find(self, account_id: str, region: str, name: str) -> Table | None:
         """Return the table of this name, or None."""
@@ -138,6 +164,11 @@ class SqliteTables:
         )
         return [name for (name,) in rows]
 
+    def filling(self) -> Sequence[Table]:
+        """Return the tables with an index that is not filled yet."""
+        rows = self._execute("SELECT id FROM table_definition WHERE is_filling ORDER BY id").fetchall()
+        return [table for (table_id,) in rows if (table := self.by_id(table_id)) is not None]
+
     # -- items
 
     def counts(self, table: Table) -> tuple[int, int]:
@@ -145,38 +176,37 @@ class SqliteTables:
         count, size = self._counts_of(table.id)
         return count, size
 
-    def get(self, table: Table, key: Key) -> Item | None:
+    def get(self, table: Table, key: Key) -> Stored | None:
         """Return the item of a key, or None."""
         row = self._execute(_GET, (table.id, key.partition, key.sort)).fetchone()
-        return _unpack(row[0]) if row else None
+        return Stored(row[0], row[1]) if row else None
 
-    def put(self, table: Table, key: Key, item: Item, size_bytes: int, *, before: Item | None) -> None:
+    def put(self, table: Table, key: Key, stored: Stored, *, before: Stored | None) -> None:
         """Keep an item in the place of `before` (the item of that key as it is), indexes and expiry with it."""
-        old_size = 0
-        if before is not None:
-            row = self._execute(_GET, (table.id, key.partition, key.sort)).fetchone()
-            old_size = row[1] if row else 0
-        self._execute(_PUT, (table.id, key.partition, key.sort, size_bytes, _pack(item)))
-        self._count(table.id, 0 if before is not None else 1, size_bytes - old_size)
+        self._execute(_PUT, (table.id, key.partition, key.sort, stored.size_bytes, stored.wire))
+        if before is None:
+            self._count(table.id, 1, stored.size_bytes)
+        elif stored.size_bytes != before.size_bytes:
+            self._count(table.id, 0, stored.size_bytes - before.size_bytes)
         if table.indexes:
-            self._reindex(table, key, before, item)
+            self._reindex(table, key, before, stored)
         if table.ttl_attribute is not None:
-            self._plan_expiry(table, key, before, item)
+            self._plan_expiry(table, key, before, stored)
 
-    def remove(self, table: Table, key: Key, before: Item) -> None:
+    def remove(self, table: Table, key: Key, before: Stored) -> None:
         """Remove the item of a key, which is `before`, from the table and its indexes."""
-        row = self._execute(_REMOVE, (table.id, key.partition, key.sort)).fetchone()
-        if row is not None:
-            self._count(table.id, -1, -row[0])
+        self._execute(_REMOVE, (table.id, key.partition, key.sort))
+        self._count(table.id, -1, -before.size_bytes)
         if table.indexes:
             self._reindex(table, key, before, None)
         if table.ttl_attribute is not None:
             self._plan_expiry(table, key, before, None)
 
-    def _reindex(self, table: Table, key: Key, before: Item | None, after: Item | None) -> None:
+    def _reindex(self, table: Table, key: Key, before: Stored | None, after: Stored | None) -> None:
+        old_item = before.item if before is not None else None
+        new_item = after.item if after is not None else None
         for index in table.indexes:
-            old = _place(index, before)
-            new = _place(index, after)
+            old, new = _place(index, old_item), _place(index, new_item)
             if old == new:
                 continue
             if old is not None:
@@ -191,18 +221,14 @@ class SqliteTables:
             " ORDER BY partition_key, sort_key LIMIT ?",
             (table.id, after.partition if after else b"", after.sort if after else b"", limit),
         ).fetchall()
-        for partition_key, sort_key, packed in rows:
-            place = _place(index, _unpack(packed))
+        for partition_key, sort_key, wire in rows:
+            place = _place(index, decode(wire))
             if place is not None:
                 self._execute(
                     _ENTER.replace("INSERT", "INSERT OR IGNORE"),
                     (table.id, index.id, place.partition, place.sort, partition_key, sort_key),
                 )
         return Key(rows[-1][0], rows[-1][1]) if len(rows) == limit else None
-
-    def drop_index(self, table: Table, index: Index) -> None:
-        """Remove the entries of an index that is going away."""
-        self._execute("DELETE FROM index_entry WHERE table_id = ? AND index_id = ?", (table.id, index.id))
 
     # -- ranges
 
@@ -214,134 +240,154 @@ class SqliteTables:
         bounds: Bounds,
         *,
         descending: bool,
-        after: Row | None,
+        after: Place | None,
     ) -> Iterator[Row]:
         """Yield the rows of one partition of the table or an index in order of sort key, after a given place."""
-        where, parameters = ["partition_key = ?"], [partition]
-        _bound(where, parameters, "sort_key", bounds)
-        return self._rows(table, index_id, where, parameters, descending=descending, after=after)
+        bounds = _beyond(bounds, descending=descending) if after is not None else bounds
+        return self._rows(table, index_id, partition, bounds, descending=descending, after=after)
 
-    def scan(self, table: Table, index_id: int | None, bounds: Bounds, *, after: Row | None) -> Iterator[Row]:
+    def scan(self, table: Table, index_id: int | None, bounds: Bounds, *, after: Place | None) -> Iterator[Row]:
         """Yield the rows of the table or an index in order of the partition key's bytes, after a given place."""
-        where: list[str] = []
-        parameters: list[bytes] = []
-        _bound(where, parameters, "partition_key", bounds)
-        return self._rows(table, index_id, where, parameters, descending=False, after=after)
+        bounds = _beyond(bounds, descending=False) if after is not None else bounds
+        return self._rows(table, index_id, None, bounds, descending=False, after=after)
 
     def _rows(
         self,
         table: Table,
         index_id: int | None,
-        where: list[str],
-        parameters: list[bytes],
+        partition: bytes | None,
+        bounds: Bounds,
         *,
         descending: bool,
-        after: Row | None,
+        after: Place | None,
     ) -> Iterator[Row]:
+        """Yield rows, of one partition or of all; the bounds are of the first key column that is left open.
+
+        SQLite seeks with one lower and one upper bound: those that `after` makes needless must not be given.
+        """
         order, beyond = ("DESC", "<") if descending else ("ASC", ">")
-        values: list[Any]
+        values: list[Any] = [table.id]
         if index_id is None:
-            columns: tuple[str, ...] = ("partition_key", "sort_key")
-            place: tuple[bytes, ...] = (after.key.partition, after.key.sort) if after else ()
-            source, head, values = "item", "SELECT partition_key, sort_key, item, size_bytes FROM item", [table.id]
+            source, head = "i", "SELECT i.partition_key, i.sort_key, i.item, i.size_bytes FROM item AS i"
+            conditions, columns = ["i.table_id = ?"], ["partition_key", "sort_key"]
+            place = [after.key.partition, after.key.sort] if after else []
         else:
-            columns = ("partition_key", "sort_key", "item_partition_key", "item_sort_key")
-            place = ()
+            source, head = "e", _INDEXED
+            conditions = ["e.table_id = ?", "e.index_id = ?"]
+            columns = ["partition_key", "sort_key", "item_partition_key", "item_sort_key"]
+            values.append(index_id)
+            place = []
             if after is not None and after.index_key is not None:
-                place = (after.index_key.partition, after.index_key.sort, after.key.partition, after.key.sort)
-            source = "e"
-            head = (
-                "SELECT i.partition_key, i.sort_key, i.item, i.size_bytes, e.partition_key, e.sort_key"
-                " FROM index_entry AS e CROSS JOIN item AS i ON i.table_id = e.table_id"
-                " AND i.partition_key = e.item_partition_key AND i.sort_key = e.item_sort_key"
-            )
-            values = [table.id, index_id]
-        conditions = [f"{source}.table_id = ?"]
-        if index_id is not None:
-            conditions.append("e.index_id = ?")
-        conditions.extend(f"{source}.{condition}" for condition in where)
-        values.extend(parameters)
+                place = [after.index_key.partition, after.index_key.sort, after.key.partition, after.key.sort]
+        if partition is not None:
+            conditions.append(f"{source}.partition_key = ?")
+            values.append(partition)
+            columns, place = columns[1:], place[1:]
+        names = [f"{source}.{column}" for column in columns]
+        if bounds.low is not None:
+            conditions.append(f"{names[0]} {'>=' if bounds.low_included else '>'} ?")
+            values.append(bounds.low)
+        if bounds.high is not None:
+            conditions.append(f"{names[0]} {'<=' if bounds.high_included else '<'} ?")
+            values.append(bounds.high)
         if place:
-            names = ", ".join(f"{source}.{column}" for column in columns)
-            conditions.append(f"({names}) {beyond} ({', '.join('?' * len(place))})")
+            conditions.append(f"({', '.join(names)}) {beyond} ({', '.join('?' * len(place))})")
             values.extend(place)
-        ordering = ", ".join(f"{source}.{column} {order}" for column in columns)
+        ordering = ", ".join(f"{name} {order}" for name in names)
         cursor = self._execute(f"{head} WHERE {' AND '.join(conditions)} ORDER BY {ordering}", values)
         try:
             for row in cursor:
                 index_key = Key(row[4], row[5]) if index_id is not None else None
-                yield Row(Key(row[0], row[1]), _unpack(row[2]), row[3], index_key)
+                yield Row(Place(Key(row[0], row[1]), index_key), Stored(row[2], row[3]))
         finally:
             cursor.close()
 
     # -- time to live
 
-    def _plan_expiry(self, table: Table, key: Key, before: Item | None, after: Item | None) -> None:
+    def _plan_expiry(self, table: Table, key: Key, before: Stored | None, after: Stored | None) -> None:
         old, new = self._expiry(table, before), self._expiry(table, after)
         if old == new:
             return
         if old is not None:
-            self._execute(
-                "DELETE FROM item_expiry WHERE expires_at = ? AND table_id = ? AND partition_key = ? AND sort_key = ?",
-                (old, table.id, key.partition, key.sort),
-            )
+            self._execute(_FORGET_EXPIRY, (old, table.id, key.partition, key.sort))
         if new is not None:
             self._execute(
                 "INSERT OR IGNORE INTO item_expiry VALUES (?, ?, ?, ?)", (new, table.id, key.partition, key.sort)
             )
-            self._engine.announce(("sweep",))
+            if self._next_expiry is None or new < self._next_expiry:
+                self._next_expiry = new
+                self._engine.announce(SWEEP)
+                self._engine.on_undo(self._forget_next_expiry)
 
-    def _expiry(self, table: Table, item: Item | None) -> int | None:
-        value = item.get(table.ttl_attribute or "") if item is not None else None
+    def _expiry(self, table: Table, stored: Stored | None) -> int | None:
+        """Return when an item's time to live ends; None when it has none, or one that ended five years ago."""
+        value = stored.item.get(table.ttl_attribute or "") if stored is not None else None
         if value is None or "N" not in value:
             return None
         try:
             moment = int(float(value["N"]))
         except (ValueError, OverflowError):
             return None
-        return moment if 0 < moment < 1 << 62 else None
+        return moment if table.created_at - FIVE_YEARS_S < moment < 1 << 62 else None
 
     def plan_expiries(self, table: Table, *, after: Key | None, limit: int) -> Key | None:
         """Note when up to `limit` items behind `after` expire, for a table whose time to live was just enabled."""
         rows = self._execute(
-            "SELECT partition_key, sort_key, item FROM item WHERE table_id = ? AND (partition_key, sort_key) > (?, ?)"
-            " ORDER BY partition_key, sort_key LIMIT ?",
+            "SELECT partition_key, sort_key, item, size_bytes FROM item"
+            " WHERE table_id = ? AND (partition_key, sort_key) > (?, ?) ORDER BY partition_key, sort_key LIMIT ?",
             (table.id, after.partition if after else b"", after.sort if after else b"", limit),
         ).fetchall()
-        for partition_key, sort_key, packed in rows:
-            self._plan_expiry(table, Key(partition_key, sort_key), None, _unpack(packed))
+        for partition_key, sort_key, wire, size_bytes in rows:
+            self._plan_expiry(table, Key(partition_key, sort_key), None, Stored(wire, size_bytes))
         return Key(rows[-1][0], rows[-1][1]) if len(rows) == limit else None
 
-    def forget_expiries(self, table: Table) -> None:
-        """Forget when a table's items expire: its time to live was disabled."""
-        self._execute("DELETE FROM item_expiry WHERE table_id = ?", (table.id,))
-
-    def expired(self, before: float, *, limit: int) -> Sequence[tuple[Table, Key, Item]]:
-        """Return items whose time to live ended before a moment; stale notes are dropped on the way."""
-        found: list[tuple[Table, Key, Item]] = []
+    def expired(self, *, limit: int) -> Sequence[tuple[Table, Key, Stored]]:
+        """Return items whose time to live has ended; notes that are void are dropped on the way."""
+        found: list[tuple[Table, Key, Stored]] = []
+        now = self._engine.tx.now
         rows = self._execute(
-            "SELECT expires_at, table_id, partition_key, sort_key FROM item_expiry WHERE expires_at < ?"
+            "SELECT expires_at, table_id, partition_key, sort_key FROM item_expiry WHERE expires_at <= ?"
             " ORDER BY expires_at LIMIT ?",
-            (int(before), limit),
+            (int(now), limit),
         ).fetchall()
         for expires_at, table_id, partition_key, sort_key in rows:
             table, key = self.by_id(table_id), Key(partition_key, sort_key)
-            item = self.get(table, key) if table is not None else None
-            is_due = table is not None and item is not None and self._expiry(table, item) == expires_at
-            if is_due and expires_at > before - FIVE_YEARS_S and table is not None and item is not None:
-                found.append((table, key, item))
+            stored = self.get(table, key) if table is not None and table.ttl_attribute is not None else None
+            if (
+                table is not None
+                and stored is not None
+                and self._expiry(table, stored) == expires_at
+                and expires_at > now - FIVE_YEARS_S
+            ):
+                found.append((table, key, stored))
             else:
-                self._execute(
-                    "DELETE FROM item_expiry WHERE expires_at = ? AND table_id = ? AND partition_key = ?"
-                    " AND sort_key = ?",
-                    (expires_at, table_id, partition_key, sort_key),
-                )
+                self._execute(_FORGET_EXPIRY, (expires_at, table_id, partition_key, sort_key))
         return found
 
     def next_expiry(self) -> float | None:
         """Return when the next item's time to live ends."""
-        row = self._execute("SELECT min(expires_at) FROM item_expiry").fetchone()
-        return float(row[0]) if row[0] is not None else None
+        (moment,) = self._execute("SELECT min(expires_at) FROM item_expiry").fetchone()
+        self._next_expiry = float(moment) if moment is not None else None
+        return self._next_expiry
+
+    # -- streams that have ended
+
+    def end_stream(self, stream_id: int, ends_at: float) -> None:
+        """Note when a disabled change stream can no longer be read."""
+        self._execute("INSERT OR REPLACE INTO table_stream_end VALUES (?, ?)", (stream_id, ends_at))
+        self._engine.announce(SWEEP)
+
+    def ended_streams(self) -> Sequence[int]:
+        """Return the numbers of disabled change streams whose last day is over, and forget them."""
+        rows = self._execute(
+            "DELETE FROM table_stream_end WHERE ends_at <= ? RETURNING stream_id", (self._engine.tx.now,)
+        ).fetchall()
+        return [stream_id for (stream_id,) in rows]
+
+    def next_stream_end(self) -> float | None:
+        """Return when the next disabled change stream's last day is over."""
+        (moment,) = self._execute("SELECT min(ends_at) FROM table_stream_end").fetchone()
+        return float(moment) if moment is not None else None
 
     # -- transactions
 
@@ -393,6 +439,9 @@ class SqliteTables:
         self._by_name[(table.account_id, table.region, table.name)] = table
         return table
 
+    def _forget_next_expiry(self) -> None:
+        self._next_expiry = None
+
     def _forget_definitions(self) -> None:
         self._by_id.clear()
         self._by_name.clear()
@@ -401,6 +450,7 @@ class SqliteTables:
         self._forget_definitions()
         self._counts.clear()
         self._counted.clear()
+        self._next_expiry = None
 
 
 def _count_back(counts: list[int], items: int, size_bytes: int) -> None:
@@ -418,13 +468,9 @@ def _place(index: Index, item: Item | None) -> Key | None:
         return None
 
 
-def _bound(where: list[str], parameters: list[bytes], column: str, bounds: Bounds) -> None:
-    if bounds.low is not None:
-        where.append(f"{column} {'>=' if bounds.low_included else '>'} ?")
-        parameters.append(bounds.low)
-    if bounds.high is not None:
-        where.append(f"{column} {'<=' if bounds.high_included else '<'} ?")
-        parameters.append(bounds.high)
+def _beyond(bounds: Bounds, *, descending: bool) -> Bounds:
+    """Return the bounds without the one that the place to go on from lies beyond."""
+    return replace(bounds, high=None) if descending else replace(bounds, low=None)
 
 
 class _Definition(msgspec.Struct, omit_defaults=True):
@@ -439,6 +485,8 @@ class _Definition(msgspec.Struct, omit_defaults=True):
     billing_mode: str = "PROVISIONED"
     throughput: tuple[int, int] = (0, 0)
     stream_id: int | None = None
+    is_streaming: bool = False
+    destinations: tuple[Destination, ...] = ()
     ttl_attribute: str | None = None
     is_protected: bool = False
     table_class: str | None = None

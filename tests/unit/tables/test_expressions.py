@@ -4,11 +4,10 @@ from typing import Any
 
 import pytest
 
-from eventrt.core.tables.conditions import holds, parse_condition
 from eventrt.core.tables.errors import TableError
-from eventrt.core.tables.projections import parse_projection, project
-from eventrt.core.tables.tokens import Substitutions
-from eventrt.core.tables.updates import apply_update, parse_update
+from eventrt.core.tables.expressions import Expressions
+from eventrt.core.tables.projections import project
+from eventrt.core.tables.updates import apply_update
 
 ITEM = {
     "id": {"S": "a1"},
@@ -36,7 +35,7 @@ NAMES = {"#n": "n", "#size": "size", "#absent": "absent"}
 
 
 def condition(text: str) -> bool:
-    return holds(parse_condition("ConditionExpression", text, Substitutions.of(NAMES, VALUES)), ITEM)
+    return Expressions(NAMES, VALUES).condition("ConditionExpression", text)(ITEM)
 
 
 @pytest.mark.parametrize(
@@ -136,19 +135,20 @@ def test_values_of_different_types_and_missing_ones_compare_as_false(text: str) 
 )
 def test_a_bad_condition_is_refused_in_dynamodbs_words(text: str, message: str) -> None:
     with pytest.raises(TableError) as error:
-        parse_condition("ConditionExpression", text, Substitutions.of(NAMES, VALUES))
+        Expressions(NAMES, VALUES).condition("ConditionExpression", text)
     assert str(error.value) == f"Invalid ConditionExpression: {message}"
 
 
 def test_names_and_values_that_nothing_uses_are_refused() -> None:
-    substitutions = Substitutions.of({"#a": "a", "#b": "b"}, {":v": {"N": "1"}, ":w": {"N": "2"}})
-    parse_condition("FilterExpression", "#a = :v", substitutions)
+    expressions = Expressions({"#a": "a", "#b": "b"}, {":v": {"N": "1"}, ":w": {"N": "2"}})
+    expressions.condition("FilterExpression", "#a = :v")
     with pytest.raises(TableError, match=r"ExpressionAttributeNames unused in expressions: keys: \{#b\}"):
-        substitutions.check_all_used()
+        expressions.check_all_used()
 
 
 def update(text: str) -> dict[str, Any]:
-    return apply_update(parse_update(text, Substitutions.of(NAMES, VALUES)), ITEM)
+    expressions = Expressions(NAMES, VALUES)
+    return apply_update(expressions.update(text), ITEM, expressions.values)
 
 
 def test_set_reads_the_item_as_it_was_before_the_update() -> None:
@@ -171,8 +171,8 @@ def test_add_counts_and_joins_and_delete_takes_members_away() -> None:
 
 
 def test_a_set_that_loses_its_last_member_is_gone() -> None:
-    substitutions = Substitutions.of(None, {":all": {"SS": ["red", "blue"]}})
-    assert "colors" not in apply_update(parse_update("DELETE colors :all", substitutions), ITEM)
+    expressions = Expressions(None, {":all": {"SS": ["red", "blue"]}})
+    assert "colors" not in apply_update(expressions.update("DELETE colors :all"), ITEM, expressions.values)
 
 
 @pytest.mark.parametrize(
@@ -204,7 +204,7 @@ def test_a_set_that_loses_its_last_member_is_gone() -> None:
 )
 def test_a_bad_update_is_refused_in_dynamodbs_words(text: str, message: str) -> None:
     with pytest.raises(TableError) as error:
-        parse_update(text, Substitutions.of(NAMES, VALUES))
+        Expressions(NAMES, VALUES).update(text)
     assert str(error.value) == f"Invalid UpdateExpression: {message}"
 
 
@@ -225,7 +225,7 @@ def test_an_update_that_does_not_fit_the_item_is_refused(text: str, message: str
 
 
 def test_a_projection_shows_the_named_parts_nested_as_they_were() -> None:
-    paths = parse_projection("id, m.y.z, l[2].deep, l[0], #absent", Substitutions.of(NAMES, None))
+    paths = Expressions(NAMES).projection("id, m.y.z, l[2].deep, l[0], #absent")
     assert project(ITEM, paths) == {
         "id": {"S": "a1"},
         "m": {"M": {"y": {"M": {"z": {"S": "zz"}}}}},

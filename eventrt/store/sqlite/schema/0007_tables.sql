@@ -5,13 +5,15 @@ CREATE TABLE table_definition (
     region TEXT NOT NULL,
     name TEXT NOT NULL,
     definition TEXT NOT NULL,
+    is_filling INTEGER NOT NULL DEFAULT 0,
     next_index INTEGER NOT NULL DEFAULT 1,
     item_count INTEGER NOT NULL DEFAULT 0,
     size_bytes INTEGER NOT NULL DEFAULT 0
 );
 CREATE UNIQUE INDEX table_name ON table_definition (account_id, region, name);
+CREATE INDEX table_filling ON table_definition (id) WHERE is_filling;
 
--- partition_key begins with eight bytes of the key's digest: scans go in that order.
+-- partition_key begins with eight bytes of the key's digest: scans go in that order. item is JSON, as the wire has it.
 CREATE TABLE item (
     table_id INTEGER NOT NULL,
     partition_key BLOB NOT NULL,
@@ -38,8 +40,23 @@ CREATE TABLE item_expiry (
     sort_key BLOB NOT NULL,
     PRIMARY KEY (expires_at, table_id, partition_key, sort_key)
 ) WITHOUT ROWID;
+CREATE INDEX item_expiry_of_table ON item_expiry (table_id);
 
--- ClientRequestToken of transactions: the request's digest and the answer, kept for ten minutes.
+-- Tables (index_id 0) and indexes that are gone and whose rows are still to be removed.
+CREATE TABLE table_garbage (
+    table_id INTEGER NOT NULL,
+    index_id INTEGER NOT NULL,
+    PRIMARY KEY (table_id, index_id)
+) WITHOUT ROWID;
+
+-- Change streams that were disabled: they can be read until then.
+CREATE TABLE table_stream_end (
+    stream_id INTEGER PRIMARY KEY,
+    ends_at REAL NOT NULL
+);
+CREATE INDEX table_stream_end_moment ON table_stream_end (ends_at);
+
+-- ClientRequestToken of transactions: the request's digest, kept for ten minutes.
 CREATE TABLE transaction_token (
     account_id TEXT NOT NULL,
     region TEXT NOT NULL,
