@@ -11,7 +11,7 @@ from eventrt.aws.services.sqs import SqsService
 from eventrt.clock import SystemClock, VirtualClock
 from eventrt.errors import ApiError
 from eventrt.http import Request
-from eventrt.store.sqlite import fifo, standard
+from eventrt.store.sqlite import shelves
 from eventrt.store.sqlite.store import SqliteStore
 
 ACCOUNT = "000000000000"
@@ -55,7 +55,7 @@ async def receive(service: SqsService, url: str, **more: Any) -> int:
 async def test_a_short_poll_beyond_the_limit_in_flight_is_refused_and_a_long_one_gets_nothing(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(standard, "MAXIMUM_IN_FLIGHT", 20)
+    monkeypatch.setattr(shelves, "MAXIMUM_IN_FLIGHT", 20)
     service = SqsService(store, store.engine.clock)
     url = await fill(service, "q", 30)
     assert [await receive(service, url) for _ in range(2)] == [10, 10]
@@ -68,7 +68,7 @@ async def test_a_short_poll_beyond_the_limit_in_flight_is_refused_and_a_long_one
 async def test_a_fifo_queue_at_its_limit_gives_nothing_and_no_error(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fifo, "MAXIMUM_IN_FLIGHT", 10)
+    monkeypatch.setattr(shelves, "MAXIMUM_IN_FLIGHT", 10)
     service = SqsService(store, store.engine.clock)
     url = await fill(service, "q.fifo", 20, FifoQueue="true")
     assert [await receive(service, url) for _ in range(2)] == [10, 0]
