@@ -80,6 +80,8 @@ class Stream:
     tags: Mapping[str, str] = field(default_factory=dict)
     resized_at: tuple[float, ...] = ()
     mode_changed_at: tuple[float, ...] = ()
+    key_names: tuple[str, ...] = ()
+    """Of a table's stream: the table's key attributes, partition first."""
 
     @property
     def arn(self) -> str:
