@@ -21,6 +21,8 @@ import structlog
 from eventrt import __version__, sdnotify
 from eventrt.aws.protocol.dispatch import AwsDoor
 from eventrt.aws.services import lambda_
+from eventrt.aws.services.dynamodb import DynamoDbService
+from eventrt.aws.services.dynamodb_streams import DynamoDbStreamsService
 from eventrt.aws.services.event_source_mappings import EventSourceMappingService
 from eventrt.aws.services.iam import IamService
 from eventrt.aws.services.sqs import SqsService
@@ -44,6 +46,7 @@ from eventrt.pollers.supervisor import Supervisor
 from eventrt.reconcile import reconcile
 from eventrt.sources.moves import Mover
 from eventrt.sources.sweeper import Sweeper
+from eventrt.sources.tablesweeper import TableSweeper
 from eventrt.store.api import Tx
 from eventrt.store.sqlite.reports import SqliteReports
 from eventrt.store.sqlite.store import SqliteStore
@@ -150,7 +153,11 @@ class Daemon:
         try:
             async with (
                 _running(
-                    Transitions(store, packages).run, Sweeper(store, clock).run, Mover(store, clock).run, invoker.run
+                    Transitions(store, packages).run,
+                    Sweeper(store, clock).run,
+                    TableSweeper(store, clock).run,
+                    Mover(store, clock).run,
+                    invoker.run,
                 ),
                 _running(supervisor.run),
             ):
@@ -258,6 +265,8 @@ class Daemon:
                 EventSourceMappingService(store),
                 IamService(store),
                 StsService(credentials),
+                DynamoDbService(store, self.clock),
+                DynamoDbStreamsService(store, self.clock),
             ],
             auth=auth.mode,
             secret_of=secret_of,
