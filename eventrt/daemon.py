@@ -261,7 +261,9 @@ class Daemon:
         return AwsDoor(
             [
                 self.sqs,
-                *lambda_.services(store, packages, invoker),
+                *lambda_.services(
+                    store, packages, invoker, account_concurrency=self.settings.lambda_.account_concurrency
+                ),
                 EventSourceMappingService(store),
                 IamService(store),
                 StsService(credentials),

@@ -61,7 +61,10 @@ async def reconcile(settings: Settings, store: Store, packages: Packages) -> Seq
         function.code: await packages.describe_folder(folder_of(settings.source, function.code))
         for function in declared.functions
     }
-    steps = await store.write(lambda tx: apply(tx, declared, source=settings.source, code=code))
+    limit = settings.lambda_.account_concurrency
+    steps = await store.write(
+        lambda tx: apply(tx, declared, source=settings.source, code=code, account_concurrency=limit)
+    )
     for step in steps:
         if step.done != "unchanged":
             log = _LOG.warning if step.done == "left" else _LOG.info
@@ -72,7 +75,9 @@ async def reconcile(settings: Settings, store: Store, packages: Packages) -> Seq
     return steps
 
 
-def apply(tx: Tx, declared: Declared, *, source: Path | None, code: Mapping[str, CodePackage]) -> list[Step]:
+def apply(
+    tx: Tx, declared: Declared, *, source: Path | None, code: Mapping[str, CodePackage], account_concurrency: int
+) -> list[Step]:
     """Create and update what differs, in the order things need each other; the unit of work.
 
     Args: code: the code package of each declared folder, by the path as declared.
@@ -85,6 +90,8 @@ def apply(tx: Tx, declared: Declared, *, source: Path | None, code: Mapping[str,
     for function in declared.functions:
         with _blaming("function", function.name):
             done = _function(tx, function, source, code[function.code])
+            if _reserve(tx, function, account_concurrency) and done == "unchanged":
+                done = "updated"
             steps.append(Step("function", function.name, done))
     for mapping in declared.mappings:
         title = f"{mapping.queue} → {mapping.function}"
@@ -186,12 +193,20 @@ def _function(tx: Tx, declared: DeclaredFunction, source: Path | None, code: Cod
         environment=declared.environment or None,
         packages=str(folder_of(source, declared.packages)) if declared.packages else None,
     )
-    ref = FunctionRef(declared.account, declared.region, declared.name)
-    done = functions.declare(tx, ref.key, settings, declared.tags)
-    if functions.find(tx, ref).latest.reserved_concurrency != declared.reserved_concurrency:
-        functions.reserve_concurrency(tx, ref, declared.reserved_concurrency)
-        return "updated" if done == "unchanged" else done
-    return done
+    return functions.declare(tx, _ref(declared).key, settings, declared.tags)
+
+
+def _reserve(tx: Tx, declared: DeclaredFunction, account_concurrency: int) -> bool:
+    """Reserve the declared concurrency; return whether that was a change."""
+    ref, wanted = _ref(declared), declared.reserved_concurrency
+    if functions.reserved_concurrency(tx, ref) == wanted:
+        return False
+    functions.reserve_concurrency(tx, ref, wanted, account_concurrency=account_concurrency)
+    return True
+
+
+def _ref(declared: DeclaredFunction) -> FunctionRef:
+    return FunctionRef(declared.account, declared.region, declared.name)
 
 
 def _mapping(tx: Tx, declared: DeclaredMapping) -> Done:

@@ -5,6 +5,7 @@ disk, and the rules of `core` that the API's requests are held to as well.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -39,6 +40,8 @@ class _Checker:
     def __init__(self, document: Document, built: Build) -> None:
         self._document = document
         self._declared = built.settings.declared
+        self._account_concurrency = built.settings.lambda_.account_concurrency
+        self._reserved: Counter[tuple[str, str]] = Counter()
         self._paths = built.paths
         self._queues = {
             requests.queue_arn(queue.name, account=queue.account, region=queue.region): queue
@@ -103,6 +106,18 @@ class _Checker:
             function_rules.merge_tags({}, function.tags)
         except Refused as refused:
             yield self._wrong((*path, "tags"), refused.message)
+        if function.reserved_concurrency is not None:
+            world = (function.account, function.region)
+            try:
+                function_rules.check_reserved_concurrency(
+                    function.reserved_concurrency,
+                    reserved_by_others=self._reserved[world],
+                    account_concurrency=self._account_concurrency,
+                )
+            except Refused as refused:
+                hint = f"lambda.account_concurrency is {self._account_concurrency}"
+                yield self._wrong((*path, "reserved_concurrency"), refused.message, hint)
+            self._reserved[world] += function.reserved_concurrency
         folder = folder_of(self._document.path, function.code)
         if not folder.is_dir():
             what = "is a file" if folder.is_file() else "does not exist"

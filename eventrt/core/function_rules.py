@@ -23,6 +23,8 @@ MEMORY_LIMIT_MB = 10_240
 EPHEMERAL_STORAGE_LIMIT_MB = 10_240
 TAGS_LIMIT = 50
 ACCOUNT_CONCURRENCY = 1000
+"""What an account may run at a time unless it has another limit, as new accounts on AWS."""
+
 UNRESERVED_FLOOR = 100
 PAYLOAD_LIMIT_BYTES = 6_291_456
 CLIENT_CONTEXT_LIMIT_BYTES = 3583
@@ -300,12 +302,14 @@ def check_code_storage(size_bytes: int, *, used_bytes: int) -> None:
         raise Refused("CodeStorageExceededException", "Code storage limit exceeded.")
 
 
-def check_reserved_concurrency(wanted: int, *, reserved_by_others: int) -> None:
-    """Let a reservation pass that leaves 100 of the account's 1,000 to functions without one.
+def check_reserved_concurrency(
+    wanted: int, *, reserved_by_others: int, account_concurrency: int = ACCOUNT_CONCURRENCY
+) -> None:
+    """Let a reservation pass that leaves 100 of the account's limit to functions without one.
 
     Raises: Refused: it leaves fewer.
     """
-    if ACCOUNT_CONCURRENCY - reserved_by_others - wanted < UNRESERVED_FLOOR:
+    if account_concurrency - reserved_by_others - wanted < UNRESERVED_FLOOR:
         raise invalid(
             "Specified ReservedConcurrentExecutions for function decreases account's "
             f"UnreservedConcurrentExecution below its minimum value of [{UNRESERVED_FLOOR}]."

@@ -17,6 +17,7 @@ import orjson
 
 from eventrt.core import resource_policy
 from eventrt.core.function_rules import (
+    ACCOUNT_CONCURRENCY,
     FunctionRef,
     check_code_storage,
     check_environment,
@@ -316,9 +317,12 @@ def set_tags(tx: Tx, function: Function, tags: Mapping[str, str]) -> None:
     _save_both(tx, function, {"tags": dict(tags)})
 
 
-def reserve_concurrency(tx: Tx, ref: FunctionRef, wanted: int | None) -> None:
+def reserve_concurrency(
+    tx: Tx, ref: FunctionRef, wanted: int | None, *, account_concurrency: int = ACCOUNT_CONCURRENCY
+) -> None:
     """Reserve so many of the account's concurrent executions for the function; None gives them back.
 
+    Args: account_concurrency: the account's limit (the setting `lambda.account_concurrency`).
     Raises: Refused: there is no such function, it was named with a qualifier, or too few would be left.
     """
     refuse_qualified(ref)
@@ -326,7 +330,11 @@ def reserve_concurrency(tx: Tx, ref: FunctionRef, wanted: int | None) -> None:
     present = function.latest.reserved_concurrency
     if wanted is not None:
         usage = tx.functions.usage(ref.account_id, ref.region)
-        check_reserved_concurrency(wanted, reserved_by_others=usage.reserved_concurrency - (present or 0))
+        check_reserved_concurrency(
+            wanted,
+            reserved_by_others=usage.reserved_concurrency - (present or 0),
+            account_concurrency=account_concurrency,
+        )
     if wanted != present:
         _save_both(tx, function, {"reserved_concurrency": wanted})
         tx.announce(topic(function.latest))

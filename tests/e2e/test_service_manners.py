@@ -374,6 +374,16 @@ def test_settings_come_from_the_environment_and_the_command_line_wins(tmp_path: 
         assert not (tmp_path / "elsewhere").exists()
 
 
+def test_the_accounts_limit_is_the_setting(data_dir: Path) -> None:
+    with running(RunningDaemon(data_dir, environment={"EVENTRT_LAMBDA_ACCOUNT_CONCURRENCY": "150"})) as daemon:
+        create_function(daemon, "f", "def handler(event, context):\n    return 1\n")
+        functions = daemon.client("lambda")
+        assert functions.get_account_settings()["AccountLimit"]["ConcurrentExecutions"] == 150
+        functions.put_function_concurrency(FunctionName="f", ReservedConcurrentExecutions=50)
+        with pytest.raises(functions.exceptions.InvalidParameterValueException, match="below its minimum"):
+            functions.put_function_concurrency(FunctionName="f", ReservedConcurrentExecutions=51)
+
+
 # -- who is let in
 
 

@@ -180,6 +180,7 @@ FUNCTION = "[[functions]]\nname = 'f'\nhandler = 'app.handler'\ncode = 'code'\n"
         (FUNCTION + "role = 'me'\n", '5:8: functions.role must be the ARN of a role, not "me"'),
         (FUNCTION + "environment = { A = 1 }\n", "5:15: functions.environment must be a table of texts"),
         (FUNCTION + "environment = { AWS_REGION = 'x' }\n", "5:15: Lambda was unable to configure your environment"),
+        (FUNCTION + "reserved_concurrency = 901\n", "5:24: Specified ReservedConcurrentExecutions for function"),
         (FUNCTION + "packages = 'none'\n", "5:12: the folder DIR/none does not exist"),
         (FUNCTION + FUNCTION, "6:8: f is declared twice (see line 1)"),
         ("[[mappings]]\nqueue = 'q'\nfunction = 'f'\n" + FUNCTION, '2:9: no queue "q" is declared'),

@@ -10,18 +10,21 @@ from eventrt.aws.services.lambda_.functions import FunctionService
 from eventrt.aws.services.lambda_.invoke import InvokeService, Invoking
 from eventrt.aws.services.lambda_.permissions import PermissionService
 from eventrt.aws.services.lambda_.tags import TagService
+from eventrt.core.function_rules import ACCOUNT_CONCURRENCY
 from eventrt.invoker.packages import Packages
 from eventrt.store.api import Store
 
 __all__ = ["Invoking", "services"]
 
 
-def services(store: Store, packages: Packages, invoker: Invoking) -> list[Service]:
+def services(
+    store: Store, packages: Packages, invoker: Invoking, *, account_concurrency: int = ACCOUNT_CONCURRENCY
+) -> list[Service]:
     """Return what together serves Lambda's functions."""
     return [
-        FunctionService(store, packages),
+        FunctionService(store, packages, account_concurrency=account_concurrency),
         InvokeService(store, invoker),
         PermissionService(store),
-        ConcurrencyService(store),
+        ConcurrencyService(store, account_concurrency=account_concurrency),
         TagService(store),
     ]

@@ -10,18 +10,23 @@ from eventrt.store.api import Store
 
 
 class ConcurrencyService:
-    """Put, get and delete a function's reserved concurrency; the invoker holds functions to it."""
+    """Put, get and delete a function's reserved concurrency; the invoker holds functions to it.
+
+    Args: account_concurrency: what an account may run at a time in one region.
+    """
 
     service_id = "lambda"
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, *, account_concurrency: int) -> None:
         self._store = store
+        self._account_concurrency = account_concurrency
 
     @operation("PutFunctionConcurrency")
     async def put_function_concurrency(self, call: Call, request: Mapping[str, Any]) -> Answer:
         """Reserve concurrent executions for a function."""
         ref, wanted = ref_of(call, request), request["ReservedConcurrentExecutions"]
-        await write(self._store, lambda tx: functions.reserve_concurrency(tx, ref, wanted))
+        limit = self._account_concurrency
+        await write(self._store, lambda tx: functions.reserve_concurrency(tx, ref, wanted, account_concurrency=limit))
         return {"ReservedConcurrentExecutions": wanted}
 
     @operation("GetFunctionConcurrency")

@@ -9,7 +9,6 @@ from eventrt.aws.call import Answer, Call, operation
 from eventrt.aws.services.lambda_.common import api_error, page_of, page_start, read, ref_of, write
 from eventrt.aws.services.lambda_.shapes import configuration_of
 from eventrt.core.function_rules import (
-    ACCOUNT_CONCURRENCY,
     TOTAL_CODE_LIMIT_BYTES,
     UNZIPPED_LIMIT_BYTES,
     ZIPPED_LIMIT_BYTES,
@@ -34,13 +33,17 @@ _CONFIGURATION = {
 
 
 class FunctionService:
-    """Lambda's operations on functions themselves."""
+    """Lambda's operations on functions themselves, and on the account's limits.
+
+    Args: account_concurrency: what an account may run at a time in one region.
+    """
 
     service_id = "lambda"
 
-    def __init__(self, store: Store, packages: Packages) -> None:
+    def __init__(self, store: Store, packages: Packages, *, account_concurrency: int) -> None:
         self._store = store
         self._packages = packages
+        self._account_concurrency = account_concurrency
 
     # -- create, update, delete
 
@@ -164,8 +167,8 @@ class FunctionService:
                 "TotalCodeSize": TOTAL_CODE_LIMIT_BYTES,
                 "CodeSizeUnzipped": UNZIPPED_LIMIT_BYTES,
                 "CodeSizeZipped": ZIPPED_LIMIT_BYTES,
-                "ConcurrentExecutions": ACCOUNT_CONCURRENCY,
-                "UnreservedConcurrentExecutions": ACCOUNT_CONCURRENCY - usage.reserved_concurrency,
+                "ConcurrentExecutions": self._account_concurrency,
+                "UnreservedConcurrentExecutions": self._account_concurrency - usage.reserved_concurrency,
             },
             "AccountUsage": {"TotalCodeSize": usage.code_bytes, "FunctionCount": usage.functions},
         }
