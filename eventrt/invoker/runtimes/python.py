@@ -267,7 +267,7 @@ class PythonRuntime:
         read_fd, write_fd = os.pipe2(os.O_CLOEXEC)
         try:
             popen = subprocess.Popen(  # noqa: S603 - an interpreter that resolve() has verified
-                [interpreter.path, "-I", "-S", "-B", str(_HOST / "zygote.py"), isolation, json.dumps(settings)],
+                [interpreter.path, "-I", "-S", "-B", str(_HOST / "zygote.py"), isolation],
                 stdin=theirs.fileno(),
                 stdout=write_fd,
                 stderr=write_fd,
@@ -282,6 +282,7 @@ class PythonRuntime:
         finally:
             theirs.close()
             os.close(write_fd)
+        ours.send(json.dumps(settings).encode())  # before anything else; the zygote reads it when it is ready to
         ours.setblocking(False)
         os.set_blocking(read_fd, False)
         loop = asyncio.get_running_loop()

@@ -1,7 +1,7 @@
 """The process that environments are forked from: one per interpreter and set of modules imported beforehand.
 
-Run as `pythonX.Y -I -S -B zygote.py ISOLATION SETTINGS` with a SEQPACKET socket as standard input. Where namespaces
-are permitted, this first process enters them and waits, and its child, process 1 of the PID namespace, does the work
+Run as `pythonX.Y -I -S -B zygote.py ISOLATION` with a SEQPACKET socket as standard input, whose first packet is the
+settings as JSON. Where namespaces are permitted, this first process enters them and waits, and its child, process 1 of the PID namespace, does the work
 (`forkserver`): when that ends, the kernel ends all below it. The first process imports as little as it can.
 """
 
@@ -17,7 +17,7 @@ from python_host import syscalls  # noqa: E402
 
 def main():
     """Enter namespaces, and serve in the first process of them."""
-    wanted, settings = sys.argv[1:]
+    (wanted,) = sys.argv[1:]
     control = os.dup(0)
     os.dup2(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), 0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
@@ -42,6 +42,7 @@ def main():
     from python_host import forkserver
 
     sys.path.pop(0)
+    settings = os.read(control, 1 << 20)
     forkserver.serve(json.loads(settings), control, isolation)
 
 
