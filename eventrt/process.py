@@ -34,6 +34,8 @@ def run(settings: Settings, *, insecure: bool = False) -> int:
     configure(level=settings.log.level, format=settings.log.format)
     os.umask(0o077)
     try:
+        if sys.platform != "linux":
+            raise StartupError("eventrt runs on Linux only: its handlers need Linux's processes", exit_code=EX_SOFTWARE)
         refuse_open_door(settings, insecure=insecure)
         with asyncio.Runner(loop_factory=_loop_factory()) as runner:
             return runner.run(_serve(settings))
@@ -129,7 +131,6 @@ def bind(host: str, port: int) -> socket.socket:
     try:
         bound.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         bound.bind(address)
-        bound.listen(1)  # tells now whether another listens there; the server listens again with its backlog
     except OSError as error:
         bound.close()
         raise StartupError(

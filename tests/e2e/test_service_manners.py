@@ -384,6 +384,22 @@ def test_the_accounts_limit_is_the_setting(data_dir: Path) -> None:
             functions.put_function_concurrency(FunctionName="f", ReservedConcurrentExecutions=51)
 
 
+def test_with_sigv4_only_signed_calls_pass_and_handlers_sign_theirs(data_dir: Path) -> None:
+    environment = {"EVENTRT_AUTH_KEYS": "000000000000=secret"}
+    with running(RunningDaemon(data_dir, arguments=("--auth", "sigv4"), environment=environment)) as daemon:
+        create_function(
+            daemon,
+            "whoami",
+            "import boto3\ndef handler(event, context):\n    return boto3.client('sts').get_caller_identity()['Arn']\n",
+        )
+        answer = daemon.client("lambda").invoke(FunctionName="whoami")["Payload"].read()
+        assert orjson.loads(answer).startswith("arn:aws:sts::000000000000:assumed-role/tests")
+        stranger = daemon.client("sqs", account="111111111111")
+        with pytest.raises(stranger.exceptions.ClientError) as refused_call:
+            stranger.list_queues()
+        assert refused_call.value.response["ResponseMetadata"]["HTTPStatusCode"] == 403
+
+
 # -- who is let in
 
 
