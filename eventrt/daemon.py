@@ -25,6 +25,7 @@ from eventrt.aws.services.dynamodb import DynamoDbService
 from eventrt.aws.services.dynamodb_streams import DynamoDbStreamsService
 from eventrt.aws.services.event_source_mappings import EventSourceMappingService
 from eventrt.aws.services.iam import IamService
+from eventrt.aws.services.kinesis import KinesisService
 from eventrt.aws.services.sqs import SqsService
 from eventrt.aws.services.sts import StsService, TemporaryCredentials
 from eventrt.clock import SystemClock, VirtualClock
@@ -45,6 +46,7 @@ from eventrt.pollers.reports import BatchReport
 from eventrt.pollers.supervisor import Supervisor
 from eventrt.reconcile import reconcile
 from eventrt.sources.moves import Mover
+from eventrt.sources.streamsweeper import StreamSweeper
 from eventrt.sources.sweeper import Sweeper
 from eventrt.sources.tablesweeper import TableSweeper
 from eventrt.store.api import Tx
@@ -79,6 +81,12 @@ class Daemon:
             self.clock,
             recreation_wait_s=settings.sqs.recreation_wait_s,
             user_id_of=lambda key, token: (self.credentials.claims_of(key, token) or {}).get("user_id"),
+        )
+        self.kinesis = KinesisService(
+            self.store,
+            self.clock,
+            limits=settings.limits.kinesis,
+            transition_s=settings.kinesis.transition_s,
         )
         self.invoker: Invoker | None = None
 
@@ -115,6 +123,7 @@ class Daemon:
                 self.clock.begin_at(last)
             else:
                 tx.messages.rebase(now - last)
+                tx.streams.rebase(now - last)
                 _LOG.warning("clock.went_back", seconds=round(last - now, 3))
         tx.messages.end_poller_leases()
         secret = tx.notes.get(SEAL) or secrets.token_hex(32)
@@ -156,6 +165,7 @@ class Daemon:
                     Transitions(store, packages).run,
                     Sweeper(store, clock).run,
                     TableSweeper(store, clock).run,
+                    StreamSweeper(store, clock).run,
                     Mover(store, clock).run,
                     invoker.run,
                 ),
@@ -169,6 +179,7 @@ class Daemon:
                     loop.call_later(grace_s, invoker.hurry)
                     loop.call_soon(invoker.logs.end_follows)
                     loop.call_soon(self.sqs.end_waits)
+                    loop.call_soon(self.kinesis.end_waits)
                 await supervisor.drain(max(0.0, stop_at - anyio.current_time()))
         finally:
             with anyio.CancelScope(shield=True):
@@ -247,6 +258,7 @@ class Daemon:
                 before = self.clock.now()
                 self.clock.set_real()
                 tx.messages.rebase(self.clock.now() - before)
+                tx.streams.rebase(self.clock.now() - before)
 
         await self.store.write(unit)
 
@@ -262,6 +274,7 @@ class Daemon:
         return AwsDoor(
             [
                 self.sqs,
+                self.kinesis,
                 *lambda_.services(
                     store, packages, invoker, account_concurrency=self.settings.lambda_.account_concurrency
                 ),
@@ -284,7 +297,7 @@ class Daemon:
             server.host,
             server.port,
             sock=sock,
-            guard=Guard((server.host, *server.allowed_hosts)),
+            guard=Guard((*own_names(server.host), *server.allowed_hosts)),
             connection_limit=server.max_connections,
             idle_timeout_s=server.idle_timeout_s,
             grace_s=self.settings.runtime.stop_grace_s,
@@ -303,6 +316,20 @@ class Daemon:
             pid=os.getpid(),
         )
         sdnotify.notify("READY=1", f"STATUS=serving on {url}")
+
+
+def own_names(host: str) -> set[str]:
+    """Return the names and addresses that a listener on `host` is called by: for one that listens everywhere, the
+    machine's own name and what that stands for.
+    """
+    if host not in ("0.0.0.0", "::", ""):  # noqa: S104 - compared, not bound
+        return {host}
+    name = socket.gethostname()
+    try:
+        found = socket.getaddrinfo(name, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return {host, name}
+    return {host, name, *(str(address[0]) for *_, address in found)}
 
 
 def url_of(sock: socket.socket, *, from_here: bool = False) -> str:

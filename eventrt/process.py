@@ -18,10 +18,10 @@ import structlog
 
 from eventrt.config.settings import Settings
 from eventrt.daemon import Daemon
-from eventrt.errors import ConfigurationError, StartupError, StoreCorrupt
+from eventrt.errors import ConfigurationError, StartupError, StoreCorrupt, StoreFull
 from eventrt.observability.logging import configure
 
-EX_DATAERR, EX_SOFTWARE, EX_TEMPFAIL, EX_CONFIG = 65, 70, 75, 78
+EX_DATAERR, EX_SOFTWARE, EX_CANTCREAT, EX_TEMPFAIL, EX_CONFIG = 65, 70, 73, 75, 78
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FORCED_STOP_LIMIT_S = 3.0
 """After a second signal: how long the process may take to let go before it is ended regardless."""
@@ -159,6 +159,8 @@ def _exit_code(error: BaseException) -> int:
                 return _told(leaf, EX_DATAERR)
             case ConfigurationError():
                 return _told(leaf, EX_CONFIG)
+            case StoreFull():
+                return _told(leaf, EX_CANTCREAT)
             case SystemExit():
                 raise leaf
     _LOG.error("daemon.failed", exc_info=error)

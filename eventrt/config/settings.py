@@ -199,6 +199,33 @@ class SqsSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 0.0
 
 
+class KinesisSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where AWS is slower than a test wants to be."""
+
+    transition_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=300,
+            description="How long a stream stays CREATING, UPDATING or DELETING, on the daemon's clock; 0 is through "
+            "before the answer leaves.",
+            extra={"unit": "seconds"},
+        ),
+    ] = 0.0
+
+
+class LimitsSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """Which of AWS's quotas hold here."""
+
+    kinesis: Annotated[
+        Literal["aws", "off"],
+        Meta(
+            description='"aws" lets a shard take 1,000 records and 1 MiB and give 5 reads and 2 MiB per second, and an '
+            'account have and change what AWS allows by default; "off" lets through what the machine can do.'
+        ),
+    ] = "off"
+
+
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the daemon says, on standard error."""
 
@@ -229,6 +256,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     runtime: RuntimeSettings = RuntimeSettings()
     lambda_: LambdaSettings = msgspec.field(default=LambdaSettings(), name="lambda")
     sqs: SqsSettings = SqsSettings()
+    kinesis: KinesisSettings = KinesisSettings()
+    limits: LimitsSettings = LimitsSettings()
     log: LogSettings = LogSettings()
     declared: Declared = Declared()
     source: Path | None = None
@@ -274,6 +303,8 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "runtime": RuntimeSettings,
     "lambda": LambdaSettings,
     "sqs": SqsSettings,
+    "kinesis": KinesisSettings,
+    "limits": LimitsSettings,
     "log": LogSettings,
 }
 
