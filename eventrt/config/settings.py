@@ -49,9 +49,9 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     allowed_hosts: Annotated[
         tuple[str, ...],
         Meta(
-            description="Further names that a Host header may carry, beside loopback's, the bound address "
-            "and AWS's. "
-            "A name that begins with a dot stands for every name below it."
+            description="Further names that a Host header may carry, beside loopback's, the bound address, the "
+            "machine's own name when it listens everywhere, and AWS's. A name that begins with a dot stands for "
+            "every name below it."
         ),
     ] = ()
 

@@ -48,9 +48,8 @@ def test_a_defect_is_exit_code_70() -> None:
 
 
 def test_a_bound_socket_does_not_answer_before_the_server_listens() -> None:
-    with bind("127.0.0.1", 0) as sock, socket.socket() as client:
-        with pytest.raises(ConnectionRefusedError):
-            client.connect(sock.getsockname())
+    with bind("127.0.0.1", 0) as sock, socket.socket() as client, pytest.raises(ConnectionRefusedError):
+        client.connect(sock.getsockname())
 
 
 def test_a_taken_port_is_a_clear_refusal() -> None:
