@@ -23,7 +23,8 @@ H = TypeVar("H", bound=Callable[..., Awaitable[Answer]])
 class Call:
     """Who asks for what, as the door found out: service and operation, account and region, the raw request.
 
-    `protocol` is the one the client spoke (`json`, `query`, `rest-json`, `rest-xml`, `smithy-rpc-v2-cbor`);
+    `protocol` is the one the client spoke (`json`, `aws-cbor`, `query`, `rest-json`, `rest-xml`,
+    `smithy-rpc-v2-cbor`);
     `host` is the Host header, from which answers build URLs that come back to this port.
     """
 

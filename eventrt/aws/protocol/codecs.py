@@ -1,4 +1,4 @@
-"""The protocols whose requests name their operation: awsJson 1.0 and 1.1, Query, and smithy-rpc-v2-cbor.
+"""The protocols whose requests name their operation: awsJson 1.0 and 1.1 (and its CBOR form), Query, rpc-v2-cbor.
 
 A codec binds one operation of one service: a function that parses a request's body into members, and one that
 writes an answer. It writes faults, too. The REST protocols are `rest.py`'s.
@@ -11,13 +11,27 @@ from zlib import crc32
 
 import orjson
 
+from eventrt.aws.protocol import eventstream
 from eventrt.aws.protocol.constraints import NOT_NULL, Problem, member_step
 from eventrt.aws.protocol.faults import Fault
 from eventrt.aws.protocol.models import ServiceModel
 from eventrt.aws.protocol.overlays import Policy
-from eventrt.aws.protocol.parse import CborReaderCompiler, QueryReaderCompiler, Reader, ReaderCompiler, WrongType
+from eventrt.aws.protocol.parse import (
+    AwsCborReaderCompiler,
+    CborReaderCompiler,
+    QueryReaderCompiler,
+    Reader,
+    ReaderCompiler,
+    WrongType,
+)
 from eventrt.aws.protocol.query import tree_of
-from eventrt.aws.protocol.serialise import CborWriterCompiler, WriterCompiler, XmlWriterCompiler, escape
+from eventrt.aws.protocol.serialise import (
+    AwsCborWriterCompiler,
+    CborWriterCompiler,
+    WriterCompiler,
+    XmlWriterCompiler,
+    escape,
+)
 from eventrt.http import Response
 
 
@@ -111,7 +125,6 @@ class JsonCodec:
         readers, writers = self._compilers.of(model, policy)
         reader = input_reader(readers, model, operation)
         name, shape = model.output_shape(operation)
-        writer = writers.structure(name, shape["members"])
         content_type = self._content_type(model)
         loads, dumps = orjson.loads, orjson.dumps
         has_output = bool(shape["members"])
@@ -126,6 +139,10 @@ class JsonCodec:
             except orjson.JSONDecodeError as error:
                 raise WrongType("Could not parse the request body as JSON") from error
             return reader(value, TOP, problems)  # type: ignore[no-any-return]
+
+        if (member := eventstream.stream_member(model, operation)) is not None:
+            return Bound(parse, _streamed(model, operation, member, writers, dumps, content_type))
+        writer = writers.structure(name, shape["members"])
 
         def write(answer: Mapping[str, Any], request_id: str) -> Response:
             body = dumps(writer(answer)) if has_output else b""
@@ -149,6 +166,21 @@ class JsonCodec:
         return f"application/x-amz-json-{model.metadata.get('jsonVersion', '1.0') if model else '1.0'}"
 
 
+def _streamed(
+    model: ServiceModel, operation: str, member: str, writers: Any, encode: eventstream.Encode, content_type: str
+) -> Write:
+    """Return what writes an answer that is an event stream."""
+    events = eventstream.EventStreamWriter(
+        model, operation, member, writers=writers, encode=encode, content_type=content_type, has_initial_response=True
+    )
+
+    def write(answer: Mapping[str, Any], request_id: str) -> Response:
+        headers = {"x-amzn-RequestId": request_id, "Content-Type": eventstream.CONTENT_TYPE}
+        return Response(200, headers, stream=events.write(answer))
+
+    return write
+
+
 def fault_headers(fault: Fault, model: ServiceModel | None, request_id: str) -> dict[str, str]:
     """Return the headers every JSON-like error carries."""
     headers = {"x-amzn-RequestId": request_id, **fault.headers}
@@ -162,6 +194,58 @@ def fault_body(fault: Fault, policy: Policy) -> dict[str, Any]:
     prefix = policy.type_prefix if fault.is_modelled or not policy.common_prefix else policy.common_prefix
     prefix = policy.prefixes.get(fault.shape, prefix)
     return {"__type": prefix + fault.shape, fault.message_member: fault.message, **fault.members}
+
+
+class AwsCborCodec:
+    """The CBOR form of awsJson, which some SDKs speak with Kinesis: the operation in `X-Amz-Target`, as there.
+
+    Moments are whole milliseconds. Source: what the AWS SDK for Java sends and reads.
+    """
+
+    name = "aws-cbor"
+    content_type = "application/x-amz-cbor-1.1"
+
+    def __init__(self) -> None:
+        self._compilers = _Compilers(
+            AwsCborReaderCompiler, lambda model, policy: AwsCborWriterCompiler(model, omits_empty=policy.omits_empty)
+        )
+
+    def bind(self, model: ServiceModel, policy: Policy, operation: str) -> Bound:
+        """Compile one operation."""
+        import cbor2
+
+        readers, writers = self._compilers.of(model, policy)
+        reader = input_reader(readers, model, operation)
+        name, shape = model.output_shape(operation)
+        # The tag of a moment says seconds; what it tags are milliseconds, as the model's reader knows.
+        tags = {1: lambda value, immutable: value}
+
+        def parse(incoming: Incoming, problems: list[Problem]) -> dict[str, Any]:
+            if not incoming.body:
+                return reader({}, TOP, problems)  # type: ignore[no-any-return]
+            try:
+                value = cbor2.loads(incoming.body, semantic_decoders=tags)
+            except (cbor2.CBORDecodeError, ValueError, TypeError, OverflowError, MemoryError) as error:
+                raise WrongType("Could not parse the request body as CBOR") from error
+            return reader(value, TOP, problems)  # type: ignore[no-any-return]
+
+        if (member := eventstream.stream_member(model, operation)) is not None:
+            return Bound(parse, _streamed(model, operation, member, writers, cbor2.dumps, self.content_type))
+        writer = writers.structure(name, shape["members"])
+        has_output = bool(shape["members"])
+
+        def write(answer: Mapping[str, Any], request_id: str) -> Response:
+            body = cbor2.dumps(writer(answer)) if has_output else b""
+            return Response(200, {"x-amzn-RequestId": request_id, "Content-Type": self.content_type}, body)
+
+        return Bound(parse, write)
+
+    def fault(self, fault: Fault, model: ServiceModel | None, policy: Policy, request_id: str) -> Response:
+        """Write a CBOR map with `__type` and the message."""
+        import cbor2
+
+        headers = {**fault_headers(fault, model, request_id), "Content-Type": self.content_type}
+        return Response(fault.status, headers, cbor2.dumps(fault_body(fault, policy)))
 
 
 class CborCodec:

@@ -18,7 +18,7 @@ from eventrt.aws import ledger
 from eventrt.aws.call import Call, OperationHandler, Service
 from eventrt.aws.protocol import models, overlays, sigv4
 from eventrt.aws.protocol.bodies import inflate, payload_stream
-from eventrt.aws.protocol.codecs import Bound, CborCodec, Codec, Incoming, JsonCodec, QueryCodec
+from eventrt.aws.protocol.codecs import AwsCborCodec, Bound, CborCodec, Codec, Incoming, JsonCodec, QueryCodec
 from eventrt.aws.protocol.constraints import Problem, describe
 from eventrt.aws.protocol.faults import ErrorTable, Fault, auth_error, plain_fault
 from eventrt.aws.protocol.models import ServiceModel
@@ -92,6 +92,15 @@ class _Served:
         return self._routes
 
 
+def _speaks_cbor(request: Request) -> bool:
+    """Is this request in one of the CBOR protocols?"""
+    return "smithy-protocol" in request.headers or _speaks_aws_cbor(request)
+
+
+def _speaks_aws_cbor(request: Request) -> bool:
+    return request.headers.get("content-type", "").startswith("application/x-amz-cbor")
+
+
 def handlers_of(service: Service) -> dict[str, OperationHandler]:
     """Return a service's handlers by operation: its methods that carry `@operation`."""
     found: dict[str, OperationHandler] = {}
@@ -147,6 +156,7 @@ class AwsDoor:
         self._verifier = sigv4.Verifier(secret_of or (lambda key, token: None)) if auth == "sigv4" else None
         self._account_of = account_of or (lambda key: None)
         self._json, self._query, self._cbor = JsonCodec(), QueryCodec(), CborCodec()
+        self._aws_cbor = AwsCborCodec()
         self._rest_json, self._rest_xml = RestJsonCodec(), RestXmlCodec()
         self._targets: dict[str, _Operation] = {}
         self._accounts: dict[str, str] = {}
@@ -180,7 +190,7 @@ class AwsDoor:
         operation: _Operation | None = None
         try:
             operation = self._targets.get(request.headers.get("x-amz-target", ""))
-            if operation is not None and "smithy-protocol" not in request.headers:
+            if operation is not None and not _speaks_cbor(request):
                 asked = None
                 return await self._serve(operation, request, request_id, None)
             asked = await self._find(request)
@@ -311,7 +321,10 @@ class AwsDoor:
 
     def _find_target(self, target: str, request: Request) -> _Asked:
         prefix, _, name = target.rpartition(".")
-        return _Asked(self._json, self._with_prefix(prefix, request), name, prefix)
+        served = self._with_prefix(prefix, request)
+        if _speaks_aws_cbor(request) and (served is None or self._aws_cbor.name in served.model.protocols):
+            return _Asked(self._aws_cbor, served, name, prefix)
+        return _Asked(self._json, served, name, prefix)
 
     def _with_prefix(self, prefix: str, request: Request) -> _Served | None:
         hint = self._scope_of(request)
@@ -386,7 +399,14 @@ class AwsDoor:
         return self._rest_xml if "rest-xml" in served.model.protocols else None
 
     def _codec_named(self, name: str) -> Codec | None:
-        codecs: list[Codec] = [self._json, self._query, self._cbor, self._rest_json, self._rest_xml]
+        codecs: list[Codec] = [
+            self._json,
+            self._query,
+            self._cbor,
+            self._aws_cbor,
+            self._rest_json,
+            self._rest_xml,
+        ]
         return next((codec for codec in codecs if codec.name == name), None)
 
     def _resolve(self, asked: _Asked) -> _Operation:
@@ -476,7 +496,7 @@ class AwsDoor:
         if request.headers.get("smithy-protocol") == "rpc-v2-cbor":
             return self._cbor
         if "x-amz-target" in request.headers:
-            return self._json
+            return self._aws_cbor if _speaks_aws_cbor(request) else self._json
         if request.headers.get("content-type", "").startswith("application/x-www-form-urlencoded"):
             return self._query
         return self._query if "Action=" in request.query else self._rest_json

@@ -12,7 +12,7 @@ from typing import Any
 NOTHING: Mapping[str, Any] = MappingProxyType({})
 """An empty mapping that nobody can fill."""
 
-MORE_PROTOCOLS: dict[str, tuple[str, ...]] = {"sqs": ("query",)}
+MORE_PROTOCOLS: dict[str, tuple[str, ...]] = {"sqs": ("query",), "kinesis": ("aws-cbor",)}
 """Protocols a service still speaks though its model does not list them."""
 
 
@@ -156,6 +156,7 @@ POLICIES: dict[str, Policy] = {
     ),
     "iam": _QUERY,
     "sts": _QUERY,
+    "kinesis": Policy(refusal_code="InvalidArgumentException"),
     "dynamodb": Policy(
         type_prefix="com.amazonaws.dynamodb.v20120810#",
         common_prefix="com.amazon.coral.service#",

@@ -313,6 +313,15 @@ class CborReaderCompiler(ReaderCompiler):
         raise WrongType(_cannot_be(value, "Timestamp"))
 
 
+class AwsCborReaderCompiler(CborReaderCompiler):
+    """Compiles readers for the CBOR form of awsJson, whose moments are whole milliseconds."""
+
+    def _timestamp(self, value: Any, at: Path, problems: list[Problem]) -> float:
+        if value.__class__ is float or value.__class__ is int:
+            return float(value) / 1000
+        raise WrongType(_cannot_be(value, "Timestamp"))
+
+
 class TextReaderCompiler(ReaderCompiler):
     """Compiles readers for values that come as texts: headers, paths and query strings of REST requests."""
 

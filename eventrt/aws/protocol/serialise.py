@@ -181,6 +181,13 @@ class CborWriterCompiler(WriterCompiler):
         return float
 
 
+class AwsCborWriterCompiler(CborWriterCompiler):
+    """Compiles writers for the CBOR form of awsJson: moments are whole milliseconds, without a tag."""
+
+    def _timestamp(self, shape: Shape) -> Writer | None:
+        return lambda value: round(value * 1000)
+
+
 _XML_ESCAPES = {"&": "&amp;", "<": "&lt;", ">": "&gt;", '"': "&quot;", "\r": "&#xD;", "\n": "&#xA;"}
 _XML_SPECIAL = re.compile('[&<>"\r\n]')
 _XML_FORBIDDEN = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ufffe\uffff\ud800-\udfff]")

@@ -1,0 +1,146 @@
+"""Putting records: PutRecord and PutRecords.
+
+A request's records are laid on their shards in one unit of work; the answer leaves after its commit.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+from eventrt.aws.call import Answer, Call, operation
+from eventrt.aws.services.kinesis.room import KinesisRoom, Request, dry_run, find_usable
+from eventrt.core.streams import (
+    HIGHEST_HASH_KEY,
+    Shard,
+    Stream,
+    hash_key_of,
+    parse_sequence_number,
+    sequence_number,
+    shard_name,
+)
+from eventrt.errors import ApiError
+from eventrt.sources import streams as shelf
+from eventrt.store.api import Tx
+
+MAXIMUM_REQUEST_BYTES = 10 * 1024 * 1024
+"""Of all records of one PutRecords with their partition keys. Source: API, PutRecords."""
+
+
+class Putting(KinesisRoom):
+    """The operations that put records."""
+
+    _turn = 0
+    """Which shard takes the next record of a stream that distributes evenly."""
+
+    @operation("PutRecord")
+    async def put_record(self, call: Call, request: Request) -> Answer:
+        """Put one record."""
+        ordering = request.get("SequenceNumberForOrdering")
+
+        def unit(tx: Tx) -> tuple[Stream, shelf.Placed]:
+            stream = find_usable(tx, call, request)
+            draft = self._draft(tx, stream, request, "")
+            if ordering is not None:
+                _check_ordering(tx, stream, ordering)
+            dry_run(request)
+            [placed] = shelf.put(tx, stream, (draft,), admit=self._admit(tx))
+            return stream, placed
+
+        stream, placed = await self._store.write(unit)
+        if placed.sequence is None:
+            raise ApiError("ProvisionedThroughputExceededException", _rate_exceeded(stream, placed.shard))
+        return {**_result(placed), **_encryption(stream)}
+
+    @operation("PutRecords")
+    async def put_records(self, call: Call, request: Request) -> Answer:
+        """Put up to 500 records; each succeeds or fails by itself."""
+        entries: Sequence[Request] = request["Records"]
+
+        def unit(tx: Tx) -> tuple[Stream, Sequence[shelf.Placed]]:
+            stream = find_usable(tx, call, request)
+            drafts = [
+                self._draft(tx, stream, entry, f"records.{number}.member.") for number, entry in enumerate(entries, 1)
+            ]
+            size = sum(len(draft.data) + len(draft.partition_key) for draft in drafts)
+            if size > MAXIMUM_REQUEST_BYTES:
+                raise ApiError("InvalidArgumentException", "Records size exceeds 10 MB limit")
+            dry_run(request)
+            return stream, shelf.put(tx, stream, drafts, admit=self._admit(tx))
+
+        stream, all_placed = await self._store.write(unit)
+        results = [
+            _result(placed)
+            if placed.sequence is not None
+            else {
+                "ErrorCode": "ProvisionedThroughputExceededException",
+                "ErrorMessage": _rate_exceeded(stream, placed.shard),
+            }
+            for placed in all_placed
+        ]
+        failed = sum(placed.sequence is None for placed in all_placed) if self._has_limits else 0
+        return {"FailedRecordCount": failed, "Records": results, **_encryption(stream)}
+
+    def _draft(self, tx: Tx, stream: Stream, entry: Request, where: str) -> shelf.Draft:
+        """Return a record as it was asked for, checked; `where` is its place in the request, for refusals."""
+        data, key = entry["Data"], entry.get("PartitionKey")
+        explicit = entry.get("ExplicitHashKey")
+        if key is None:
+            if stream.distribution != "AUTO":
+                raise _invalid(f"Value null at '{where}partitionKey'", "Member must not be null")
+            key = ""
+        maximum = stream.maximum_record_kib * 1024
+        if len(data) + 4 * len(key) > maximum and len(data) + len(key.encode()) > maximum:
+            raise _invalid(f"Value at '{where}data'", f"Member must have length less than or equal to {maximum}")
+        if explicit is not None:
+            hash_key = int(explicit)
+            if hash_key > HIGHEST_HASH_KEY:
+                raise ApiError(
+                    "InvalidArgumentException",
+                    "Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]. Specified value was "
+                    f"{explicit}",
+                )
+        if stream.distribution == "AUTO":
+            shards = shelf.open_shards(tx, stream)
+            self._turn += 1
+            hash_key = shards[self._turn % len(shards)].starting_hash_key
+        elif explicit is None:
+            hash_key = hash_key_of(key)
+        return shelf.Draft(key, data, hash_key)
+
+    def _admit(self, tx: Tx) -> shelf.Admit | None:
+        """Return the check of the shards' write throughput, None where it is not enforced."""
+        if not self._has_limits:
+            return None
+        now, throughput = tx.now, self._throughput
+        return lambda shard, size_bytes: throughput.admits_record(shard.id, size_bytes, now)
+
+
+def _check_ordering(tx: Tx, stream: Stream, number: str) -> None:
+    """Refuse a SequenceNumberForOrdering that is none of this stream; every later number is greater anyway."""
+    parsed = parse_sequence_number(number)
+    if parsed is None or parsed[0] >= tx.streams.next_sequence(stream):
+        raise ApiError(
+            "InvalidArgumentException",
+            f"SequenceNumberForOrdering {number} used in a PutRecord on stream {stream.name} under account "
+            f"{stream.account_id} is invalid because it did not come from this stream.",
+        )
+
+
+def _invalid(what: str, constraint: str) -> ApiError:
+    return ApiError(
+        "ValidationException", f"1 validation error detected: {what} failed to satisfy constraint: {constraint}"
+    )
+
+
+def _result(placed: shelf.Placed) -> dict[str, Any]:
+    index = placed.shard.index
+    return {"SequenceNumber": sequence_number(placed.sequence or 0, index), "ShardId": shard_name(index)}
+
+
+def _encryption(stream: Stream) -> dict[str, str]:
+    return {"EncryptionType": stream.encryption} if stream.encryption != "NONE" else {}
+
+
+def _rate_exceeded(stream: Stream, shard: Shard) -> str:
+    return (
+        f"Rate exceeded for shard {shard_name(shard.index)} in stream {stream.name} under account {stream.account_id}."
+    )
