@@ -5,6 +5,7 @@ days; here it happens as soon as the clock says so. All of it goes in slices, be
 """
 
 from collections.abc import Callable
+from functools import partial
 
 import anyio
 import anyio.lowlevel
@@ -81,29 +82,47 @@ class TableSweeper:
             await anyio.lowlevel.checkpoint()  # others first: their units take turns with ours
 
     async def _fill(self) -> None:
-        """Fill the indexes that UpdateTable made, slice by slice; then they are ACTIVE."""
+        """Finish what changes of tables left to do with the items that were there, slice by slice."""
         for table in await self._store.read(lambda tx: tx.tables.filling()):
+            if table.plans_expiries:
+                await self._walk(table, partial(_plan, asked=table))
             for index in table.indexes:
                 if index.status == "CREATING":
-                    await self._fill_one(table, index)
+                    await self._walk(table, partial(_enter, index=index))
 
-    async def _fill_one(self, table: Table, index: Index) -> None:
+    async def _walk(self, table: Table, step: Callable[[Tx, Table, Key | None], Key | None]) -> None:
+        """Take steps through a table's items, each a unit of work, until one returns None or the table is gone."""
         after: Key | None = None
         while True:
 
-            def unit(tx: Tx, after: Key | None = after) -> tuple[bool, Key | None]:
+            def unit(tx: Tx, after: Key | None = after) -> Key | None:
                 present = tx.tables.by_id(table.id)
-                if present is None or all(one.id != index.id for one in present.indexes):
-                    return True, None
-                last = tx.tables.fill_index(present, index, after=after, limit=SLICE)
-                if last is None:
-                    shelf.finish_index(tx, present, index)
-                return last is None, last
+                return step(tx, present, after) if present is not None else None
 
-            is_done, after = await self._store.write(unit)
-            if is_done:
+            after = await self._store.write(unit)
+            if after is None:
                 return
-            await anyio.lowlevel.checkpoint()
+            await anyio.lowlevel.checkpoint()  # others first: their units take turns with ours
+
+
+def _enter(tx: Tx, table: Table, after: Key | None, *, index: Index) -> Key | None:
+    """Enter a slice of items into a new index; with the last slice it can be read."""
+    if all(one.id != index.id for one in table.indexes):
+        return None
+    last = tx.tables.fill_index(table, index, after=after, limit=SLICE)
+    if last is None:
+        shelf.finish_index(tx, table, index)
+    return last
+
+
+def _plan(tx: Tx, table: Table, after: Key | None, *, asked: Table) -> Key | None:
+    """Note when a slice of items expires; those written since are noted already."""
+    if table.ttl_attribute != asked.ttl_attribute:
+        return None
+    last = tx.tables.plan_expiries(table, after=after, limit=SLICE)
+    if last is None:
+        tx.tables.update(table, plans_expiries=False)
+    return last
 
 
 def expire(tx: Tx) -> int:

@@ -56,11 +56,11 @@ class TableRepository(Protocol):
         ...
 
     def filling(self) -> Sequence[Table]:
-        """Return the tables with an index that is not filled yet."""
+        """Return the tables with an index that is not filled yet, or whose expiries are still to be noted."""
         ...
 
-    def counts(self, table: Table) -> tuple[int, int]:
-        """Return how many items a table holds and their bytes."""
+    def counts(self, table: Table, index_id: int = 0) -> tuple[int, int]:
+        """Return how many items a table, or an index of it, holds and their bytes."""
         ...
 
     def get(self, table: Table, key: Key) -> Stored | None:

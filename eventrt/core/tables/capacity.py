@@ -40,6 +40,12 @@ class Capacity:
         else:
             self.indexes[index] = self.indexes.get(index, 0.0) + units
 
+    def join(self, other: "Capacity") -> None:
+        """Count what another capacity of the same table counted."""
+        self.units += other.units
+        for name, units in other.indexes.items():
+            self.add(units, name)
+
     def add_write(self, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, *sizes: int) -> None:
         """Count a write of the table, and of the indexes that the item is or was in."""
         self.add(write_units(*sizes))

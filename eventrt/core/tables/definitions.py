@@ -41,8 +41,6 @@ def new_table(asked: Asked, *, account_id: str, region: str, name: str, uuid: st
         for member in ("SSESpecification", "OnDemandThroughput", "WarmThroughput")
         if asked.get(member)
     }
-    if "ResourcePolicy" in asked:
-        settings["ResourcePolicy"] = asked["ResourcePolicy"]
     _check_on_demand(asked, billing_mode)
     return Table(
         0,

@@ -32,7 +32,7 @@ from eventrt.core.tables.schema import (
 )
 from eventrt.core.tables.values import Value, type_of
 
-_FLIPPED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
+FLIPPED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _UNSUPPORTED = "Query key condition not supported"
 
 
@@ -128,10 +128,10 @@ def _conditions(condition: Condition, values: Values) -> Iterator[KeyCondition]:
             yield from _conditions(left, values)
             yield from _conditions(right, values)
         case Comparison(operator, left, right):
-            if operator not in _FLIPPED:
+            if operator not in FLIPPED:
                 _refuse(operator)
             if isinstance(left, Literal) and isinstance(right, Attribute):
-                operator, left, right = _FLIPPED[operator], right, left
+                operator, left, right = FLIPPED[operator], right, left
             yield KeyCondition(_name(left), operator, (_value(right, values),))
         case Between(value, low, high):
             yield KeyCondition(_name(value), "BETWEEN", (_value(low, values), _value(high, values)))

@@ -84,6 +84,8 @@ class Table:
     is_streaming: bool = False
     destinations: tuple[Destination, ...] = ()
     ttl_attribute: str | None = None
+    plans_expiries: bool = False
+    """Is it still to be noted when the items expire that were there before `ttl_attribute` was set?"""
     is_protected: bool = False
     table_class: str | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)

@@ -12,7 +12,7 @@ import msgspec
 
 from eventrt.core.tables.errors import TableError
 from eventrt.core.tables.schema import Bounds, Destination, Index, Key, KeySchema, Table, index_key_of
-from eventrt.core.tables.values import Item
+from eventrt.core.tables.values import Item, size_of_item
 from eventrt.store.items import Stored, decode
 from eventrt.store.sqlite.engine import Engine
 from eventrt.store.tables import Place, Row
@@ -25,10 +25,12 @@ _PUT = (
 _GET = "SELECT item, size_bytes FROM item WHERE table_id = ? AND partition_key = ? AND sort_key = ?"
 _REMOVE = "DELETE FROM item WHERE table_id = ? AND partition_key = ? AND sort_key = ?"
 _ENTER = "INSERT INTO index_entry VALUES (?, ?, ?, ?, ?, ?)"
-_LEAVE = (
-    "DELETE FROM index_entry WHERE table_id = ? AND index_id = ? AND partition_key = ? AND sort_key = ?"
+_ENTER_ONCE = "INSERT OR IGNORE INTO index_entry VALUES (?, ?, ?, ?, ?, ?)"
+_AT_ENTRY = (
+    " FROM index_entry WHERE table_id = ? AND index_id = ? AND partition_key = ? AND sort_key = ?"
     " AND item_partition_key = ? AND item_sort_key = ?"
 )
+_LEAVE, _IS_ENTERED = f"DELETE{_AT_ENTRY}", f"SELECT 1{_AT_ENTRY}"
 FIVE_YEARS_S = 5 * 365 * 86_400
 """A time to live further back than this is ignored (developer guide, "Using time to live")."""
 
@@ -54,8 +56,8 @@ class SqliteTables:
         self._execute = engine.connection.execute
         self._by_name: dict[tuple[str, str, str], Table] = {}
         self._by_id: dict[int, Table] = {}
-        self._counts: dict[int, list[int]] = {}
-        self._counted: set[int] = set()
+        self._counts: dict[tuple[int, int], list[int]] = {}
+        self._counted: set[tuple[int, int]] = set()
         self._next_expiry: float | None = None
         engine.before_commit.append(self._flush)
         engine.after_rollback.append(self._forget_all)
@@ -80,7 +82,7 @@ class SqliteTables:
         for index in table.indexes:
             if index.id and index.id not in numbers:
                 self._discard(table.id, index.id)
-        is_filling = any(index.status == "CREATING" for index in changed.indexes)
+        is_filling = changed.plans_expiries or any(index.status == "CREATING" for index in changed.indexes)
         self._execute(
             "UPDATE table_definition SET definition = ?, is_filling = ? WHERE id = ?",
             (_encode(changed), is_filling, table.id),
@@ -124,6 +126,7 @@ class SqliteTables:
             taken = self._drop_rows(*row, limit=limit - removed)
             if not taken:
                 self._execute("DELETE FROM table_garbage WHERE table_id = ? AND index_id = ?", row)
+                self._forget_counts(*row)
             removed += taken
         return removed
 
@@ -136,6 +139,13 @@ class SqliteTables:
             if removed < limit:
                 removed += self._slice(name, key, "table_id = ?", (table_id,), limit - removed)
         return removed
+
+    def _forget_counts(self, table_id: int, index_id: int) -> None:
+        where = "table_id = ? AND index_id = ?" if index_id else "table_id = ?"
+        self._execute(f"DELETE FROM table_count WHERE {where}", (table_id, index_id) if index_id else (table_id,))
+        for of in [of for of in self._counts if of == (table_id, index_id) or (of[0] == table_id and not index_id)]:
+            del self._counts[of]
+            self._counted.discard(of)
 
     def _slice(self, name: str, key: str, where: str, parameters: tuple[int, ...], limit: int) -> int:
         statement = f"DELETE FROM {name} WHERE ({key}) IN (SELECT {key} FROM {name} WHERE {where} LIMIT ?)"
@@ -165,15 +175,15 @@ class SqliteTables:
         return [name for (name,) in rows]
 
     def filling(self) -> Sequence[Table]:
-        """Return the tables with an index that is not filled yet."""
+        """Return the tables with an index that is not filled yet, or whose expiries are still to be noted."""
         rows = self._execute("SELECT id FROM table_definition WHERE is_filling ORDER BY id").fetchall()
         return [table for (table_id,) in rows if (table := self.by_id(table_id)) is not None]
 
     # -- items
 
-    def counts(self, table: Table) -> tuple[int, int]:
-        """Return how many items a table holds and their bytes."""
-        count, size = self._counts_of(table.id)
+    def counts(self, table: Table, index_id: int = 0) -> tuple[int, int]:
+        """Return how many items a table, or an index of it, holds and their bytes."""
+        count, size = self._counts_of((table.id, index_id))
         return count, size
 
     def get(self, table: Table, key: Key) -> Stored | None:
@@ -185,9 +195,9 @@ class SqliteTables:
         """Keep an item in the place of `before` (the item of that key as it is), indexes and expiry with it."""
         self._execute(_PUT, (table.id, key.partition, key.sort, stored.size_bytes, stored.wire))
         if before is None:
-            self._count(table.id, 1, stored.size_bytes)
+            self._count((table.id, 0), 1, stored.size_bytes)
         elif stored.size_bytes != before.size_bytes:
-            self._count(table.id, 0, stored.size_bytes - before.size_bytes)
+            self._count((table.id, 0), 0, stored.size_bytes - before.size_bytes)
         if table.indexes:
             self._reindex(table, key, before, stored)
         if table.ttl_attribute is not None:
@@ -196,7 +206,7 @@ class SqliteTables:
     def remove(self, table: Table, key: Key, before: Stored) -> None:
         """Remove the item of a key, which is `before`, from the table and its indexes."""
         self._execute(_REMOVE, (table.id, key.partition, key.sort))
-        self._count(table.id, -1, -before.size_bytes)
+        self._count((table.id, 0), -1, -before.size_bytes)
         if table.indexes:
             self._reindex(table, key, before, None)
         if table.ttl_attribute is not None:
@@ -207,12 +217,27 @@ class SqliteTables:
         new_item = after.item if after is not None else None
         for index in table.indexes:
             old, new = _place(index, old_item), _place(index, new_item)
-            if old == new:
+            if old != new:
+                if old is not None:
+                    found = self._execute(
+                        _LEAVE, (table.id, index.id, old.partition, old.sort, key.partition, key.sort)
+                    )
+                    if not found.rowcount:  # the index is being filled, and this item's turn has not come
+                        old = None
+                if new is not None:
+                    self._execute(_ENTER, (table.id, index.id, new.partition, new.sort, key.partition, key.sort))
+            elif index.status != "ACTIVE" and old is not None and not self._is_entered(table, index, old, key):
                 continue
-            if old is not None:
-                self._execute(_LEAVE, (table.id, index.id, old.partition, old.sort, key.partition, key.sort))
-            if new is not None:
-                self._execute(_ENTER, (table.id, index.id, new.partition, new.sort, key.partition, key.sort))
+            items = (new is not None) - (old is not None)
+            size = _size(table, index, new, new_item) - _size(table, index, old, old_item)
+            if items or size:
+                self._count((table.id, index.id), items, size)
+
+    def _is_entered(self, table: Table, index: Index, place: Key, key: Key) -> bool:
+        found = self._execute(
+            _IS_ENTERED, (table.id, index.id, place.partition, place.sort, key.partition, key.sort)
+        ).fetchone()
+        return found is not None
 
     def fill_index(self, table: Table, index: Index, *, after: Key | None, limit: int) -> Key | None:
         """Enter up to `limit` items behind `after` into a new index; return the last one's key, None at the end."""
@@ -222,12 +247,12 @@ class SqliteTables:
             (table.id, after.partition if after else b"", after.sort if after else b"", limit),
         ).fetchall()
         for partition_key, sort_key, wire in rows:
-            place = _place(index, decode(wire))
+            item = decode(wire)
+            place = _place(index, item)
             if place is not None:
-                self._execute(
-                    _ENTER.replace("INSERT", "INSERT OR IGNORE"),
-                    (table.id, index.id, place.partition, place.sort, partition_key, sort_key),
-                )
+                entry = (table.id, index.id, place.partition, place.sort, partition_key, sort_key)
+                if self._execute(_ENTER_ONCE, entry).rowcount:  # those written meanwhile are there already
+                    self._count((table.id, index.id), 1, _size(table, index, place, item))
         return Key(rows[-1][0], rows[-1][1]) if len(rows) == limit else None
 
     # -- ranges
@@ -409,29 +434,26 @@ class SqliteTables:
 
     # -- memory
 
-    def _counts_of(self, table_id: int) -> list[int]:
-        counts = self._counts.get(table_id)
+    def _counts_of(self, of: tuple[int, int]) -> list[int]:
+        counts = self._counts.get(of)
         if counts is None:
             row = self._execute(
-                "SELECT item_count, size_bytes FROM table_definition WHERE id = ?", (table_id,)
+                "SELECT item_count, size_bytes FROM table_count WHERE table_id = ? AND index_id = ?", of
             ).fetchone()
-            counts = self._counts[table_id] = list(row or (0, 0))
+            counts = self._counts[of] = list(row or (0, 0))
         return counts
 
-    def _count(self, table_id: int, items: int, size_bytes: int) -> None:
-        counts = self._counts_of(table_id)
+    def _count(self, of: tuple[int, int], items: int, size_bytes: int) -> None:
+        counts = self._counts_of(of)
         counts[0] += items
         counts[1] += size_bytes
-        self._counted.add(table_id)
+        self._counted.add(of)
         self._engine.on_undo(partial(_count_back, counts, items, size_bytes))
 
     def _flush(self) -> None:
         """Write the counts that changed (inside the transaction, before its commit)."""
-        for table_id in self._counted:
-            count, size = self._counts[table_id]
-            self._execute(
-                "UPDATE table_definition SET item_count = ?, size_bytes = ? WHERE id = ?", (count, size, table_id)
-            )
+        for of in self._counted:
+            self._execute("INSERT OR REPLACE INTO table_count VALUES (?, ?, ?, ?)", (*of, *self._counts[of]))
         self._counted.clear()
 
     def _keep(self, table: Table) -> Table:
@@ -473,6 +495,16 @@ def _beyond(bounds: Bounds, *, descending: bool) -> Bounds:
     return replace(bounds, high=None) if descending else replace(bounds, low=None)
 
 
+def _size(table: Table, index: Index, place: Key | None, item: Item | None) -> int:
+    """Return what an item weighs in an index; nothing when it is not in it."""
+    if place is None or item is None:
+        return 0
+    if index.projection == "ALL":
+        return size_of_item(item)
+    names = {*table.key.names, *index.key.names, *index.projected}
+    return size_of_item({name: value for name, value in item.items() if name in names})
+
+
 class _Definition(msgspec.Struct, omit_defaults=True):
     """A table's definition as its row keeps it."""
 
@@ -488,6 +520,7 @@ class _Definition(msgspec.Struct, omit_defaults=True):
     is_streaming: bool = False
     destinations: tuple[Destination, ...] = ()
     ttl_attribute: str | None = None
+    plans_expiries: bool = False
     is_protected: bool = False
     table_class: str | None = None
     settings: dict[str, Any] = {}

@@ -35,8 +35,8 @@ def description(tx: Tx, table: Table, *, status: str | None = None) -> dict[str,
         }
     elif "PayPerRequestSince" in table.settings:
         shown["BillingModeSummary"] = {"BillingMode": table.billing_mode}
-    local = [_index(table, index, count, size) for index in table.indexes if not index.is_global]
-    global_ = [_global_index(table, index, count, size) for index in table.indexes if index.is_global]
+    local = [_index(tx, table, index) for index in table.indexes if not index.is_global]
+    global_ = [_global_index(tx, table, index) for index in table.indexes if index.is_global]
     if local:
         shown["LocalSecondaryIndexes"] = local
     if global_:
@@ -72,24 +72,24 @@ def key_schema(key: KeySchema) -> list[dict[str, str]]:
     return elements
 
 
-def _index(table: Table, index: Index, count: int, size: int) -> dict[str, Any]:
-    """Return what every index shows; its counts are the table's, an index that is not filled yet has none."""
+def _index(tx: Tx, table: Table, index: Index) -> dict[str, Any]:
+    """Return what every index shows."""
+    count, size = tx.tables.counts(table, index.id)
     projection: dict[str, Any] = {"ProjectionType": index.projection}
     if index.projected:
         projection["NonKeyAttributes"] = list(index.projected)
-    is_filling = index.status == "CREATING"
     return {
         "IndexName": index.name,
         "KeySchema": key_schema(index.key),
         "Projection": projection,
-        "IndexSizeBytes": 0 if is_filling else size,
-        "ItemCount": 0 if is_filling else count,
+        "IndexSizeBytes": size,
+        "ItemCount": count,
         "IndexArn": f"{table.arn}/index/{index.name}",
     }
 
 
-def _global_index(table: Table, index: Index, count: int, size: int) -> dict[str, Any]:
-    shown = _index(table, index, count, size)
+def _global_index(tx: Tx, table: Table, index: Index) -> dict[str, Any]:
+    shown = _index(tx, table, index)
     shown["IndexStatus"] = index.status
     if index.status == "CREATING":
         shown["Backfilling"] = True

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from eventrt.aws.call import Answer, Call
@@ -14,6 +15,7 @@ from eventrt.aws.services.dynamodb.room import (
     find_table_itself,
     name_of,
 )
+from eventrt.aws.services.dynamodb.settings import check_policy, new_revision
 from eventrt.core.tables import definitions
 from eventrt.core.tables.errors import TableError
 from eventrt.core.tables.schema import Table
@@ -45,7 +47,9 @@ class Tables(TablesRoom):
         """Make a table; it is ACTIVE as soon as this is answered."""
         name = name_of(call, request["TableName"])
         check_name(name)
-        table_id = str(uuid.uuid4())
+        table_id, revision = str(uuid.uuid4()), new_revision()
+        if "ResourcePolicy" in request:
+            check_policy(request["ResourcePolicy"])
         view_type = definitions.view_type_of(request.get("StreamSpecification"))
 
         def unit(tx: Tx) -> dict[str, Any]:
@@ -54,6 +58,9 @@ class Tables(TablesRoom):
             )
             if tx.tables.find(call.account_id, call.region, name) is not None:
                 raise ApiError("ResourceInUseException", f"Table already exists: {name}")
+            if "ResourcePolicy" in request:
+                policy = {"Policy": request["ResourcePolicy"], "RevisionId": revision}
+                draft = replace(draft, settings={**draft.settings, "ResourcePolicy": policy})
             table = tx.tables.create(draft)
             if view_type is not None:
                 table = table_streams.enable(tx, table, view_type)

@@ -6,9 +6,7 @@ CREATE TABLE table_definition (
     name TEXT NOT NULL,
     definition TEXT NOT NULL,
     is_filling INTEGER NOT NULL DEFAULT 0,
-    next_index INTEGER NOT NULL DEFAULT 1,
-    item_count INTEGER NOT NULL DEFAULT 0,
-    size_bytes INTEGER NOT NULL DEFAULT 0
+    next_index INTEGER NOT NULL DEFAULT 1
 );
 CREATE UNIQUE INDEX table_name ON table_definition (account_id, region, name);
 CREATE INDEX table_filling ON table_definition (id) WHERE is_filling;
@@ -31,6 +29,15 @@ CREATE TABLE index_entry (
     item_partition_key BLOB NOT NULL,
     item_sort_key BLOB NOT NULL,
     PRIMARY KEY (table_id, index_id, partition_key, sort_key, item_partition_key, item_sort_key)
+) WITHOUT ROWID;
+
+-- How much a table (index_id 0) or an index holds.
+CREATE TABLE table_count (
+    table_id INTEGER NOT NULL,
+    index_id INTEGER NOT NULL,
+    item_count INTEGER NOT NULL,
+    size_bytes INTEGER NOT NULL,
+    PRIMARY KEY (table_id, index_id)
 ) WITHOUT ROWID;
 
 CREATE TABLE item_expiry (
