@@ -1,50 +1,31 @@
-"""What a mapping may say: its parameters for a queue, their defaults, and every refusal in AWS's words.
+"""What a mapping may be: its source, its identity, its changes, and every refusal in AWS's words.
 
 Pure: requests come as the codec read them (members by their model names, inside the model's ranges), and the
-queue and the function as the store knows them. A broken rule is a `Refused`.
-Source: semantics 03, section 3.1; docs/behaviour/mappings.md.
+source and the function as the store knows them. A broken rule is a `Refused`. What the parameters of each kind of
+source may say is in `core.mapping_policies`. Source: semantics 03, section 3.1; docs/behaviour/mappings.md and
+stream-mappings.md.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
 from eventrt.core.arn import Arn
-from eventrt.core.filters import compile_filters
-from eventrt.core.mapping import EventSourceMapping, ProvisionedPollers, State
+from eventrt.core.mapping import NOTHING_PROCESSED, USER_ACTION, EventSourceMapping, State
+from eventrt.core.mapping_policies import invalid, queue_settings, stream_settings
 from eventrt.core.messages import Queue
-from eventrt.core.operators import PatternError
 from eventrt.core.refused import Refused
 
-MOST_FILTERS: Final = 5
 MOST_TAGS: Final = 50
 FIFO_BATCH_SIZE: Final = 10
 UNWINDOWED_BATCH_SIZE: Final = 10
+STREAM_BATCH_SIZE: Final = 100
 
 _LATER_SOURCES: Final[Mapping[str, str]] = {
-    "kinesis": "Kinesis streams",
-    "dynamodb": "DynamoDB streams",
     "kafka": "Amazon MSK clusters",
     "mq": "Amazon MQ brokers",
     "rds": "DocumentDB clusters",
 }
-
-_STREAM_PARAMETERS: Final[Mapping[str, tuple[Any, ...]]] = {
-    "StartingPosition": (),
-    "StartingPositionTimestamp": (),
-    "ParallelizationFactor": (1,),
-    "MaximumRecordAgeInSeconds": (-1,),
-    "MaximumRetryAttempts": (-1,),
-    "BisectBatchOnFunctionError": (False,),
-    "TumblingWindowInSeconds": (0,),
-    "DestinationConfig": ({}, {"OnFailure": {}}, {"OnSuccess": {}}, {"OnSuccess": {}, "OnFailure": {}}),
-}
-"""Parameters of stream sources, and the values that ask for nothing."""
-
-
-def invalid(message: str) -> Refused:
-    """Return the InvalidParameterValueException with this sentence."""
-    return Refused("InvalidParameterValueException", message)
 
 
 def queue_missing() -> Refused:
@@ -53,6 +34,11 @@ def queue_missing() -> Refused:
         "Error occurred while ReceiveMessage. SQS Error Code: AWS.SimpleQueueService.NonExistentQueue. "
         "SQS Error Message: The specified queue does not exist."
     )
+
+
+def stream_missing(source_arn: str) -> Refused:
+    """Return the refusal of a mapping whose stream is not there."""
+    return invalid(f"Stream not found: {source_arn}")
 
 
 def function_missing() -> Refused:
@@ -66,13 +52,14 @@ def mapping_missing() -> Refused:
 
 
 def already_mapped(mapping: EventSourceMapping) -> Refused:
-    """Return the 409 of a second mapping between the same queue and function."""
-    return Refused(
-        "ResourceConflictException",
-        f'An event source mapping with SQS arn (" {mapping.source_arn} ") and function '
-        f'(" {mapping.function_name} ") already exists. Please update or delete the existing mapping with '
-        f"UUID {mapping.id}",
-    )
+    """Return the 409 of a second mapping between the same source and function."""
+    advice = f"Please update or delete the existing mapping with UUID {mapping.id}"
+    pair = f'arn (" {mapping.source_arn} ") and function (" {mapping.function_name} ")'
+    if mapping.is_of_stream:
+        return Refused(
+            "ResourceConflictException", f"The event source {pair} provided mapping already exists. {advice}"
+        )
+    return Refused("ResourceConflictException", f"An event source mapping with SQS {pair} already exists. {advice}")
 
 
 def in_use(verb: str) -> Refused:
@@ -80,23 +67,41 @@ def in_use(verb: str) -> Refused:
     return Refused("ResourceInUseException", f"Cannot {verb} the event source mapping because it is in use.")
 
 
-def read_source(arn_text: str | None, *, region: str) -> Arn:
-    """Return the queue's ARN that a request names.
+def read_source(arn_text: str | None, *, region: str, plugins: Container[str] = ()) -> Arn:
+    """Return the source's ARN that a request names.
 
+    Args: plugins: the services that installed plugins read.
     Raises: Refused: there is none, it is of another region, no event source, or one not served yet (by name).
     """
     try:
         arn = Arn.parse(arn_text or "")
     except ValueError:
         raise invalid("Unrecognized event source.") from None
+    if arn.service in plugins:
+        return arn
     if arn.service in _LATER_SOURCES:
         raise invalid(
             f"Event source mappings for {_LATER_SOURCES[arn.service]} ({arn.service}) are not served by eventrt "
-            f"yet; it serves Amazon SQS queues. Event source: {arn}"
+            "yet; it serves Amazon SQS queues, Kinesis streams, DynamoDB streams, and what poller plugins read. "
+            f"Event source: {arn}"
         )
-    if arn.service != "sqs" or arn.region != region or not arn.account_id or ":" in arn.resource:
+    if arn.region != region or not arn.account_id or not _is_source(arn):
         raise invalid("Unrecognized event source.")
     return arn
+
+
+def _is_source(arn: Arn) -> bool:
+    """Does the ARN have the form of a queue's, a Kinesis stream's, its consumer's, or a table's stream's?"""
+    steps = arn.resource.split("/")
+    match arn.service:
+        case "sqs":
+            return ":" not in arn.resource
+        case "kinesis":
+            return steps[0] == "stream" and (len(steps) == 2 or (len(steps) == 4 and steps[2] == "consumer"))
+        case "dynamodb":
+            return len(steps) == 4 and steps[0] == "table" and steps[2] == "stream"
+        case _:
+            return False
 
 
 def new_mapping(
@@ -111,7 +116,7 @@ def new_mapping(
 ) -> EventSourceMapping:
     """Return the mapping that a create request asks for, in state Creating.
 
-    Raises: Refused: a parameter is of another kind of source, or breaks a rule that needs no queue.
+    Raises: Refused: a parameter is of another kind of source, or breaks a rule that needs no look at the source.
     """
     tags = request.get("Tags") or {}
     if len(tags) > MOST_TAGS:
@@ -126,7 +131,10 @@ def new_mapping(
         modified_at=now,
         tags=dict(tags),
     )
-    return _with_policy(blank, request)
+    if blank.is_of_stream:
+        blank = replace(blank, batch_size=STREAM_BATCH_SIZE, state_reason=USER_ACTION, last_result=NOTHING_PROCESSED)
+        return replace(blank, **stream_settings(blank, request, now=now))
+    return _with_queue_settings(blank, request)
 
 
 def changed_mapping(
@@ -134,10 +142,14 @@ def changed_mapping(
 ) -> EventSourceMapping:
     """Return the mapping that an update request asks for, in the transition that leads there.
 
-    A member that is not given leaves its setting as it is; empty FilterCriteria and ScalingConfig clear theirs.
-    Raises: Refused: a parameter is of another kind of source, or breaks a rule that needs no queue.
+    A member that is not given leaves its setting as it is; empty FilterCriteria, ScalingConfig and OnFailure clear
+    theirs.
+    Raises: Refused: a parameter is of another kind of source, or breaks a rule that needs no look at the source.
     """
-    changed = _with_policy(mapping, request)
+    if mapping.is_of_stream:
+        changed = replace(mapping, **stream_settings(mapping, request, now=now))
+    else:
+        changed = _with_queue_settings(mapping, request)
     state: State = "Updating"
     if changed.enabled != mapping.enabled:
         state = "Enabling" if changed.enabled else "Disabling"
@@ -169,62 +181,8 @@ def check_against(mapping: EventSourceMapping, queue: Queue, *, timeout_s: int) 
         )
 
 
-def _with_policy(mapping: EventSourceMapping, request: Mapping[str, Any]) -> EventSourceMapping:
-    for name, nothing in _STREAM_PARAMETERS.items():
-        value = request.get(name)
-        if value is not None and not any(value == empty and type(value) is type(empty) for empty in nothing):
-            raise invalid(f"Unsupported {name} parameter for given event source mapping type.")
-    if request.get("KMSKeyArn"):
-        raise invalid("KMSKeyArn is not served by eventrt: filter criteria are kept unencrypted here.")
-    if (request.get("MetricsConfig") or {}).get("Metrics"):
-        raise invalid("MetricsConfig is not served by eventrt yet: mappings publish no metrics.")
-    settings: dict[str, Any] = {}
-    if request.get("Enabled") is not None:
-        settings["enabled"] = request["Enabled"]
-    if request.get("BatchSize") is not None:
-        settings["batch_size"] = request["BatchSize"]
-    if request.get("MaximumBatchingWindowInSeconds") is not None:
-        settings["batching_window_s"] = request["MaximumBatchingWindowInSeconds"]
-    if request.get("FunctionResponseTypes") is not None:
-        settings["response_types"] = tuple(request["FunctionResponseTypes"])
-    if request.get("FilterCriteria") is not None:
-        settings["filters"] = _filters(request["FilterCriteria"])
-    if request.get("ScalingConfig") is not None:
-        settings["maximum_concurrency"] = request["ScalingConfig"].get("MaximumConcurrency")
-    if request.get("ProvisionedPollerConfig") is not None:
-        settings["provisioned"] = _provisioned(request["ProvisionedPollerConfig"], mapping.provisioned)
-    changed = replace(mapping, **settings)
+def _with_queue_settings(mapping: EventSourceMapping, request: Mapping[str, Any]) -> EventSourceMapping:
+    changed = replace(mapping, **queue_settings(mapping, request))
     if changed.provisioned is not None and changed.maximum_concurrency is not None:
         raise invalid("ScalingConfig and ProvisionedPollerConfig cannot both be set on an event source mapping.")
     return changed
-
-
-def _filters(criteria: Mapping[str, Any]) -> tuple[str, ...]:
-    patterns = tuple(entry.get("Pattern") or "" for entry in criteria.get("Filters") or ())
-    if len(patterns) > MOST_FILTERS:
-        raise invalid(f"Filter criteria can have at most {MOST_FILTERS} filters.")
-    try:
-        compile_filters(patterns)
-    except PatternError as error:
-        raise invalid("Invalid filter pattern definition.") from error
-    return patterns
-
-
-def _provisioned(config: Mapping[str, Any], present: ProvisionedPollers | None) -> ProvisionedPollers | None:
-    """Return the pollers of provisioned mode; an empty configuration leaves that mode."""
-    if config.get("PollerGroupName"):
-        raise invalid("Unsupported PollerGroupName parameter for given event source mapping type.")
-    if config.get("MinimumPollers") is None and config.get("MaximumPollers") is None:
-        return None
-    default = present or ProvisionedPollers()
-    minimum = config.get("MinimumPollers")
-    maximum = config.get("MaximumPollers")
-    pollers = ProvisionedPollers(
-        minimum=default.minimum if minimum is None else minimum,
-        maximum=default.maximum if maximum is None else maximum,
-    )
-    if pollers.minimum < 2 or pollers.maximum < 2:
-        raise invalid("MinimumPollers and MaximumPollers must be at least 2 for Amazon SQS event sources.")
-    if pollers.minimum > pollers.maximum:
-        raise invalid("MinimumPollers must be less than or equal to MaximumPollers.")
-    return pollers

@@ -1,6 +1,7 @@
 """The values every room speaks in: records, batches and what came of an invocation."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
@@ -20,6 +21,34 @@ class Record:
     size_bytes: int
     key: str = ""
     receipt: object = None
+
+
+class Written(Mapping[str, Any]):
+    """A record's body that is JSON already: whoever sends it on copies the bytes, whoever looks at it has it read.
+
+    Args: written: the JSON object. members: the same, if it is at hand.
+    """
+
+    __slots__ = ("_read", "json")
+
+    def __init__(self, written: bytes, members: Mapping[str, Any] | None = None) -> None:
+        self.json = written
+        self._read = members
+
+    def _members(self) -> Mapping[str, Any]:
+        members = self._read
+        if members is None:
+            members = self._read = json.loads(self.json)
+        return members
+
+    def __getitem__(self, name: str) -> Any:
+        return self._members()[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._members())
+
+    def __len__(self) -> int:
+        return len(self._members())
 
 
 @dataclass(frozen=True, slots=True)

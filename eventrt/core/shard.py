@@ -1,157 +1,63 @@
 """ShardMachine: from the records of one shard to batches, retries, bisects, discards and a checkpoint.
 
-A pure state machine (no I/O, no clock): the driver in `pollers.runner` feeds it what it read, asks for the next
+A pure state machine (no I/O, no clock): the driver in `pollers.shards` feeds it what it read, asks for the next
 action, carries it out and tells what came of it. Records of one key stay in one lane; a lane has one batch in
 flight and keeps its order; lanes do not wait for each other. A record is finished when its batch succeeded, or
 when it was filtered out, reported as done, or discarded. The checkpoint is the last record up to which everything
 is finished; beside it each lane's own position is kept, so that after a crash only what was in flight runs again.
 
 It leaves to others: reading and its iterators, building the event, delivering failure records (a `Commit` names
-what was discarded), and storing the progress.
+what was discarded), and storing the progress. Its values are in `core.shard_values`.
 """
 
 import json
 from collections import deque
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Literal, TypeAlias
+from typing import Final
 from zlib import crc32
 
 from eventrt.core.backoff import delay_s
-from eventrt.core.partial import failed_ids
+from eventrt.core.batching import ENVELOPE_BYTES
+from eventrt.core.batching import PAYLOAD_LIMIT_BYTES as EVENT_LIMIT_BYTES
+from eventrt.core.partial import WHOLE_BATCH, failed_ids
 from eventrt.core.records import FunctionError, Outcome, Record, Succeeded
+from eventrt.core.shard_values import (
+    Action,
+    Commit,
+    Discard,
+    Finished,
+    Invoke,
+    OpenWindow,
+    Progress,
+    Read,
+    ShardBatch,
+    ShardPolicy,
+    Wait,
+    WindowCall,
+)
 
-PAYLOAD_LIMIT_BYTES = 6 * 1024 * 1024
-"""Records of one batch together (semantics 03, section 3.4)."""
+WINDOW_MEMBERS_BYTES: Final = 1024
+"""What a window adds to the event beside its state: its bounds, the shard, the source (a rounded-up bound)."""
 
-READ_AHEAD_RECORDS = 20_000
-READ_AHEAD_BYTES = 48 * 1024 * 1024
+READ_AHEAD_RECORDS: Final = 20_000
+READ_AHEAD_BYTES: Final = 32 * 1024 * 1024
 """What a shard may hold in memory: a lane that stays blocked stops the shard's reading once it holds so much."""
 
-STATE_LIMIT_BYTES = 1024 * 1024
+STATE_LIMIT_BYTES: Final = 1024 * 1024
 """The state of a tumbling window; beyond it the window is terminated early (Lambda developer guide)."""
 
-RETRY_FIRST_S = 1.0
-RETRY_LONGEST_S = 10.0
+RETRY_FIRST_S: Final = 1.0
+RETRY_LONGEST_S: Final = 10.0
 """Waits between attempts: 1, 2, 4, 8, then 10 s. AWS says "exponential"; recorded are about 8 attempts a minute."""
 
-_FINISHED = -1
+_FINISHED: Final = -1
 """In place of a lane: the record is finished already, by an earlier life or by the filters."""
 
-Condition = Literal["RetryAttemptsExhausted", "RecordAgeExceeded"]
+_Place = tuple[int, str]
+"""A sequence number as it compares; see `sequence_key`."""
 
-
-@dataclass(frozen=True, slots=True)
-class ShardPolicy:
-    """What the mapping says of batches and failures; -1 means "until the source drops the record".
-
-    `lanes` is ParallelizationFactor, `window_s` MaximumBatchingWindowInSeconds, `tumbling_s` 0 without windows.
-    """
-
-    batch_size: int = 100
-    window_s: float = 0.0
-    lanes: int = 1
-    maximum_retries: int = -1
-    maximum_age_s: float = -1.0
-    bisects: bool = False
-    reports_item_failures: bool = False
-    tumbling_s: int = 0
-
-
-@dataclass(frozen=True, slots=True)
-class OpenWindow:
-    """A tumbling window under way: its bounds (epoch seconds) and the state the function returned last (JSON)."""
-
-    start_at: float
-    end_at: float
-    state: bytes = b"{}"
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """What is finished: everything up to `checkpoint`, and per layer what each lane finished beyond it.
-
-    A layer is the positions of so many lanes as it is long; the first is the present one. Older layers (of another
-    ParallelizationFactor) stay until the checkpoint has passed them. `windows` belongs to the present lanes.
-    """
-
-    checkpoint: str = ""
-    layers: tuple[tuple[str, ...], ...] = ()
-    windows: tuple[OpenWindow | None, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class WindowCall:
-    """The window members of one invocation's event (semantics 03, tumbling windows)."""
-
-    start_at: float
-    end_at: float
-    state: bytes
-    is_final: bool
-    is_terminated_early: bool
-
-
-@dataclass(frozen=True, slots=True)
-class ShardBatch:
-    """One invocation wanted: the records of one lane in order; `attempt` counts the runs of this very range."""
-
-    number: int
-    lane: int
-    records: tuple[Record, ...]
-    attempt: int
-    window: WindowCall | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Discard:
-    """Records given up, in order, and what the failure record says of them.
-
-    `invoke_count` is approximateInvokeCount; `outcome` and `request_id` are of the last attempt, None without one.
-    """
-
-    condition: Condition
-    records: tuple[Record, ...]
-    invoke_count: int
-    outcome: Outcome | None = None
-    request_id: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Read:
-    """Read up to `limit` records that follow the last one fed."""
-
-    limit: int
-
-
-@dataclass(frozen=True, slots=True)
-class Invoke:
-    """Run this batch, beside whatever else is running."""
-
-    batch: ShardBatch
-
-
-@dataclass(frozen=True, slots=True)
-class Commit:
-    """Save the progress and deliver the failure records, in one write; then call `committed`."""
-
-    progress: Progress
-    discards: tuple[Discard, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Wait:
-    """Nothing to do until `until` (None: no moment), an invocation ends, or new records are announced."""
-
-    until: float | None
-    reason: str
-
-
-@dataclass(frozen=True, slots=True)
-class Finished:
-    """The shard is closed and everything in it is finished and committed; its children may begin."""
-
-
-Action: TypeAlias = Read | Invoke | Commit | Wait | Finished
+_BEGINNING: Final[_Place] = (0, "")
 
 
 def sequence_key(sequence_number: str) -> tuple[int, str]:
@@ -185,10 +91,16 @@ class _Lane:
     """One lane: what it has buffered, the ranges it owes an end, and how far it is."""
 
     buffer: deque[Record] = field(default_factory=deque)
+    gathered: list[Record] = field(default_factory=list)
+    """The batch that still collects records from the buffer."""
+    gathered_bytes: int = 0
+    is_cut: bool = False
+    """Does the next record of the buffer not fit in what is gathered?"""
+    gathering_since: float = 0.0
     ranges: deque[_Range] = field(default_factory=deque)
     running: _Range | None = None
     position: str = ""
-    gathering_since: float = 0.0
+    place: _Place = _BEGINNING
     window: OpenWindow | None = None
     settled: bool = True
     """Is everything that this lane finished committed? Until then it starts nothing new."""
@@ -201,6 +113,9 @@ class ShardMachine:
         policy: what the mapping says.
         progress: what was stored at the last commit; empty at the beginning.
         matches: does a record pass the mapping's filters? One that does not is finished at once.
+
+    `retention_s` is how long the source keeps a record, None for ever: one that is older is given up, whatever the
+    policy says of ages, since the source has dropped it too.
     """
 
     def __init__(
@@ -212,32 +127,38 @@ class ShardMachine:
     ) -> None:
         progress = progress or Progress()
         self.policy = policy
+        self.retention_s: float | None = None
         self._matches = matches
         self._lanes = [_Lane() for _ in range(policy.lanes)]
         self._checkpoint = progress.checkpoint
         self._older: list[tuple[str, ...]] = []
+        self._resumed_to = sequence_key(progress.checkpoint)
+        """Beyond this place an earlier life has finished nothing."""
         for layer in progress.layers:
+            self._resumed_to = max(self._resumed_to, *map(sequence_key, layer))
             if len(layer) == policy.lanes:
                 for lane, position in zip(self._lanes, layer, strict=True):
                     lane.position = max(lane.position, position, key=sequence_key)
+                    lane.place = sequence_key(lane.position)
             else:
                 self._older.append(layer)
         if len(progress.windows) == policy.lanes:
             for lane, window in zip(self._lanes, progress.windows, strict=True):
                 lane.window = window
-        self._outstanding: deque[tuple[str, int]] = deque()
+        self._outstanding: deque[tuple[_Place, str, int]] = deque()
         self._buffered = 0
         self._buffered_bytes = 0
         self._number = 0
         self._reading = False
-        self._read_limit = 0
         self._caught_up_at: float | None = None
         self._closed = False
+        self._stopping = False
         self._dirty = False
         self._committing = False
         self._committing_lanes: list[_Lane] = []
         self._discards: list[Discard] = []
         self._turn = 0
+        self._batch_limit_bytes = EVENT_LIMIT_BYTES - ENVELOPE_BYTES
 
     # -- what the driver tells
 
@@ -258,26 +179,38 @@ class ShardMachine:
         if caught_up is None:
             caught_up = not records
         self._caught_up_at = now if caught_up else None
+        lanes, matches, count = self._lanes, self._matches, self.policy.lanes
+        outstanding, resumed_to = self._outstanding, self._resumed_to
+        buffered_bytes = 0
         for record in records:
-            index = lane_of(record.key, self.policy.lanes)
-            if self._is_finished(record, index) or not (self._matches is None or self._matches(record)):
-                self._outstanding.append((record.id, _FINISHED))
+            sequence_number = record.id
+            place = sequence_key(sequence_number)
+            index = crc32(record.key.encode()) % count if count > 1 else 0
+            if (place <= resumed_to and self._is_finished(record, place, index)) or not (
+                matches is None or matches(record)
+            ):
+                outstanding.append((place, sequence_number, _FINISHED))
                 continue
-            lane = self._lanes[index]
-            if not lane.buffer:
+            lane = lanes[index]
+            if not lane.buffer and not lane.gathered:
                 lane.gathering_since = now
             lane.buffer.append(record)
-            self._outstanding.append((record.id, index))
+            outstanding.append((place, sequence_number, index))
             self._buffered += 1
-            self._buffered_bytes += record.size_bytes
+            buffered_bytes += record.size_bytes
+        self._buffered_bytes += buffered_bytes
         self._advance()
+
+    def not_read(self) -> None:
+        """Take note that the last `Read` came to nothing; it will be wanted again."""
+        self._reading = False
 
     def announced(self) -> None:
         """Take note that the source may have more."""
         self._caught_up_at = None
 
-    def invoked(self, batch: ShardBatch, outcome: Outcome, *, now: float, request_id: str | None = None) -> None:
-        """Take what came of a batch."""
+    def invoked(self, batch: ShardBatch, outcome: Outcome, *, now: float, request_id: str | None = None) -> int:
+        """Take what came of a batch; return how many of its records it finished."""
         lane = self._lanes[batch.lane]
         run = lane.running
         if run is None:
@@ -285,13 +218,15 @@ class ShardMachine:
         lane.running = None
         run.invocations += 1
         run.outcome, run.request_id = outcome, request_id
+        done = 0
         if isinstance(outcome, Succeeded):
-            self._returned(lane, run, outcome, now)
+            done = self._returned(lane, run, outcome, now)
         elif isinstance(outcome, FunctionError):
             self._failed(lane, run, now)
         else:
             self._delay(lane, run, now)  # throttled, or no invocation at all: no attempt is used up
         self._advance()
+        return done
 
     def committed(self) -> None:
         """Take note that the last `Commit` is on disk."""
@@ -299,12 +234,24 @@ class ShardMachine:
         for lane in self._committing_lanes:
             lane.settled = True
 
+    def hurry(self) -> None:
+        """Try again at once what waits for another attempt: the function has changed."""
+        for lane in self._lanes:
+            if lane.ranges:
+                lane.ranges[0].not_before = 0.0
+
+    def stop(self) -> None:
+        """Read and invoke nothing more; once `is_idle`, everything that was finished is committed."""
+        self._stopping = True
+
     # -- what the driver asks
 
     def next_action(self, *, now: float) -> Action:
         """Say what to do now. Each action is given once; `Wait` as often as asked."""
         if self._dirty and not self._committing:
             return self._commit()
+        if self._stopping:
+            return Wait(None, "stopping: batches are still running")
         for only_full in (True, False):
             for _ in self._lanes:
                 self._turn = (self._turn + 1) % len(self._lanes)
@@ -315,12 +262,8 @@ class ShardMachine:
                     return self._commit()
             if only_full and self._wants_to_read(now):
                 self._reading = True
-                self._read_limit = min(
-                    10_000,
-                    READ_AHEAD_RECORDS - self._buffered,
-                    2 * self.policy.batch_size * self.policy.lanes,
-                )
-                return Read(self._read_limit)
+                wanted = 2 * self.policy.batch_size * self.policy.lanes
+                return Read(min(10_000, READ_AHEAD_RECORDS - self._buffered, wanted))
         if self._is_finished_whole():
             return Finished()
         return self._wait(now)
@@ -330,17 +273,30 @@ class ShardMachine:
         """The sequence number up to which everything is finished; "" at the beginning."""
         return self._checkpoint
 
-    def describe(self) -> dict[str, object]:
-        """Show where the shard stands: per lane what is buffered, running, and waited for."""
+    @property
+    def is_idle(self) -> bool:
+        """Is nothing running or being committed, and nothing left to commit?"""
+        return (
+            not self._dirty
+            and not self._committing
+            and all(lane.running is None and lane.settled for lane in self._lanes)
+        )
+
+    def describe(self, *, now: float) -> dict[str, object]:
+        """Show where the shard stands: per lane what is buffered, running, and waited for and why."""
+        wait = self._wait(now)
         return {
             "checkpoint": self._checkpoint or None,
             "buffered": self._buffered,
+            "attempts": max((_attempts_of(lane) for lane in self._lanes), default=0),
+            "waiting_for": "stopping" if self._stopping else wait.reason,
+            "waiting_until": wait.until,
             "lanes": [
                 {
                     "position": lane.position or None,
-                    "buffered": len(lane.buffer) + sum(len(each.records) for each in lane.ranges),
+                    "buffered": len(lane.buffer) + len(lane.gathered) + sum(len(each.records) for each in lane.ranges),
                     "running": len(lane.running.records) if lane.running else 0,
-                    "attempts": (lane.running or lane.ranges[0]).invocations if lane.running or lane.ranges else 0,
+                    "attempts": _attempts_of(lane),
                     "retry_at": lane.ranges[0].not_before or None if lane.ranges else None,
                 }
                 for lane in self._lanes
@@ -368,33 +324,47 @@ class ShardMachine:
         if self._closes_window(lane, now):
             lane.ranges.append(_Range([], closes_window=True))
             return
-        if not lane.buffer:
+        if lane.buffer:
+            self._collect(lane)
+        gathered = lane.gathered
+        if not gathered:
             return
-        size = count = 0
-        is_cut = False
-        for record in lane.buffer:
-            if count == self.policy.batch_size or (count and size + record.size_bytes > PAYLOAD_LIMIT_BYTES):
-                is_cut = True
-                break
-            if self.policy.tumbling_s and count and self._is_beyond_window(lane, record):
-                is_cut = True
-                break
-            if self.policy.tumbling_s and not count and lane.window is None:
-                lane.window = self._window_of(record)
-            size += record.size_bytes
-            count += 1
-        is_full = is_cut or count == self.policy.batch_size
-        is_due = self._closed or now >= lane.gathering_since + self.policy.window_s
-        if is_full or (is_due and not only_full):
-            lane.ranges.append(_Range([lane.buffer.popleft() for _ in range(count)]))
+        is_full = lane.is_cut or len(gathered) == self.policy.batch_size
+        if is_full or (not only_full and (self._closed or now >= lane.gathering_since + self.policy.window_s)):
+            lane.ranges.append(_Range(gathered))
+            lane.gathered, lane.gathered_bytes, lane.is_cut = [], 0, False
             lane.gathering_since = now
+
+    def _collect(self, lane: _Lane) -> None:
+        """Move records from the buffer to what is gathered, as long as they fit."""
+        buffer, gathered, size = lane.buffer, lane.gathered, lane.gathered_bytes
+        batch_size, tumbles, limit_bytes = self.policy.batch_size, self.policy.tumbling_s, self._batch_limit_bytes
+        if lane.window is not None:
+            limit_bytes -= len(lane.window.state) + WINDOW_MEMBERS_BYTES
+        while buffer and len(gathered) < batch_size and not lane.is_cut:
+            record = buffer[0]
+            cost = record.size_bytes + 1  # and a comma
+            if gathered and size + cost > limit_bytes:
+                lane.is_cut = True
+            elif tumbles and lane.window is None:
+                lane.window = self._window_of(record)
+                limit_bytes -= WINDOW_MEMBERS_BYTES
+            elif tumbles and gathered and self._is_beyond_window(lane, record):
+                lane.is_cut = True
+            else:
+                size += cost
+                gathered.append(buffer.popleft())
+        lane.gathered_bytes = size
 
     def _drop_expired(self, lane: _Lane, now: float) -> None:
         """Discard records older than the limit, from the front of the range, before it is tried."""
-        if self.policy.maximum_age_s < 0:
+        age_s = self.policy.maximum_age_s
+        if self.retention_s is not None and (age_s < 0 or self.retention_s < age_s):
+            age_s = self.retention_s
+        if age_s < 0:
             return
         run = lane.ranges[0]
-        oldest_at = now - self.policy.maximum_age_s
+        oldest_at = now - age_s
         expired = 0
         while expired < len(run.records) and run.records[expired].arrived_at < oldest_at:
             expired += 1
@@ -411,7 +381,8 @@ class ShardMachine:
 
     # -- outcomes
 
-    def _returned(self, lane: _Lane, run: _Range, outcome: Succeeded, now: float) -> None:
+    def _returned(self, lane: _Lane, run: _Range, outcome: Succeeded, now: float) -> int:
+        """Take an answer; return how many records it finished."""
         state = _window_state(outcome.payload) if self.policy.tumbling_s else b""
         first_failure = self._first_failure(run, outcome.payload)
         if state is None:
@@ -419,7 +390,7 @@ class ShardMachine:
         if first_failure is None:
             self._keep_state(lane, run, state or b"{}")
             self._finish(lane, run.records)
-            return
+            return len(run.records)
         if first_failure:
             self._keep_state(lane, run, state or b"{}")
             self._finish(lane, run.records[:first_failure])
@@ -428,13 +399,14 @@ class ShardMachine:
             lane.ranges.appendleft(run)  # split at the reported record, which is not a retry
         else:
             self._failed(lane, run, now)
+        return first_failure
 
     def _first_failure(self, run: _Range, payload: bytes) -> int | None:
         """Return the index of the first record that the answer reports as failed; None when all are done."""
         if not self.policy.reports_item_failures:
             return None
         failed = failed_ids(payload, {record.id for record in run.records})
-        if failed is None:  # the whole batch
+        if failed is WHOLE_BATCH:
             return 0
         return next((index for index, record in enumerate(run.records) if record.id in failed), None)
 
@@ -449,8 +421,17 @@ class ShardMachine:
             return
         run.failures += 1
         if 0 <= self.policy.maximum_retries < run.failures:
+            window = lane.window if run.closes_window else None
             self._discards.append(
-                Discard("RetryAttemptsExhausted", tuple(run.records), run.failures, run.outcome, run.request_id)
+                Discard(
+                    "RetryAttemptsExhausted",
+                    tuple(run.records),
+                    run.failures,
+                    run.outcome,
+                    run.request_id,
+                    window,
+                    lane.position,
+                )
             )
             if run.closes_window:
                 lane.window = None
@@ -463,46 +444,51 @@ class ShardMachine:
         run.not_before = now + delay_s(run.delays, 1.0, first_s=RETRY_FIRST_S, longest_s=RETRY_LONGEST_S)
         lane.ranges.appendleft(run)
 
-    def _finish(self, lane: _Lane, records: Iterable[Record]) -> None:
-        for record in records:
-            lane.position = record.id
-            self._buffered -= 1
-            self._buffered_bytes -= record.size_bytes
+    def _finish(self, lane: _Lane, records: Sequence[Record]) -> None:
+        if records:
+            lane.position = records[-1].id
+            lane.place = sequence_key(lane.position)
+            self._buffered -= len(records)
+            self._buffered_bytes -= sum([record.size_bytes for record in records])
         lane.settled = False
         self._dirty = True
 
     # -- progress
 
-    def _is_finished(self, record: Record, index: int) -> bool:
+    def _is_finished(self, record: Record, place: _Place, index: int) -> bool:
         """Was this record finished before the restart, though the checkpoint had not passed it?"""
-        at = sequence_key(record.id)
-        if at <= sequence_key(self._checkpoint) or at <= sequence_key(self._lanes[index].position):
+        if place <= self._lanes[index].place or place <= sequence_key(self._checkpoint):
             return True
-        return any(at <= sequence_key(layer[lane_of(record.key, len(layer))]) for layer in self._older)
+        return any(place <= sequence_key(layer[lane_of(record.key, len(layer))]) for layer in self._older)
 
     def _advance(self) -> None:
         """Move the checkpoint over everything finished at the front."""
-        while self._outstanding:
-            sequence_number, index = self._outstanding[0]
-            if index >= 0 and sequence_key(sequence_number) > sequence_key(self._lanes[index].position):
+        outstanding, lanes = self._outstanding, self._lanes
+        passed: tuple[_Place, str, int] | None = None
+        while outstanding:
+            place, _, index = outstanding[0]
+            if index >= 0 and place > lanes[index].place:
                 break
-            self._outstanding.popleft()
-            self._checkpoint = sequence_number
-            self._dirty = True
+            passed = outstanding.popleft()
+        if passed is None:
+            return
+        self._checkpoint = passed[1]
+        self._dirty = True
         if self._older:
-            passed = sequence_key(self._checkpoint)
-            self._older = [layer for layer in self._older if any(sequence_key(position) > passed for position in layer)]
+            reached = passed[0]
+            self._older = [
+                layer for layer in self._older if any(sequence_key(position) > reached for position in layer)
+            ]
 
     def _commit(self) -> Commit:
         self._dirty = False
         self._committing = True
         self._committing_lanes = [lane for lane in self._lanes if not lane.settled]
         discards, self._discards = tuple(self._discards), []
-        positions = tuple(lane.position for lane in self._lanes)
         passed = sequence_key(self._checkpoint)
         layers = list(self._older)
-        if any(sequence_key(position) > passed for position in positions):
-            layers.insert(0, positions)
+        if any(lane.place > passed for lane in self._lanes):
+            layers.insert(0, tuple(lane.position for lane in self._lanes))
         windows = tuple(lane.window for lane in self._lanes) if self.policy.tumbling_s else ()
         return Commit(Progress(self._checkpoint, tuple(layers), windows), discards)
 
@@ -515,7 +501,10 @@ class ShardMachine:
             and (self._caught_up_at is None or self._must_look_again(self._caught_up_at, now))
             and self._buffered < READ_AHEAD_RECORDS
             and self._buffered_bytes < READ_AHEAD_BYTES
-            and any(not lane.ranges and len(lane.buffer) < self.policy.batch_size for lane in self._lanes)
+            and any(
+                not lane.ranges and len(lane.buffer) + len(lane.gathered) < self.policy.batch_size
+                for lane in self._lanes
+            )
         )
 
     def _must_look_again(self, caught_up_at: float, now: float) -> bool:
@@ -526,28 +515,28 @@ class ShardMachine:
         return (
             self._closed
             and not self._buffered
-            and not self._dirty
-            and not self._committing
-            and all(
-                lane.running is None and not lane.ranges and lane.window is None and lane.settled
-                for lane in self._lanes
-            )
+            and self.is_idle
+            and all(not lane.ranges and lane.window is None for lane in self._lanes)
         )
 
     def _wait(self, now: float) -> Wait:
+        """Say what is waited for; a lane whose end is not committed yet is waited for by the driver's commit."""
         moments: list[tuple[float, str]] = []
         for lane in self._lanes:
-            if lane.running is not None:
+            if lane.running is not None or not lane.settled:
                 continue
             if lane.ranges:
-                moments.append((lane.ranges[0].not_before, "backing off after a failed attempt"))
-            elif lane.buffer:
+                run = lane.ranges[0]
+                moments.append((run.not_before, _why_delayed(run)))
+            elif lane.buffer or lane.gathered:
                 moments.append((lane.gathering_since + self.policy.window_s, "gathering a batch"))
             if lane.window is not None and lane.window.end_at > now:
-                moments.append((lane.window.end_at, "a tumbling window is open"))
+                moments.append((lane.window.end_at, "the end of a tumbling window"))
         if moments:
             return Wait(*min(moments))
-        return Wait(None, "a batch is running" if any(lane.running for lane in self._lanes) else "no records")
+        if any(lane.running for lane in self._lanes):
+            return Wait(None, "a running batch")
+        return Wait(None, "a commit" if self._dirty or self._committing else "records")
 
     # -- tumbling windows
 
@@ -560,7 +549,7 @@ class ShardMachine:
 
     def _closes_window(self, lane: _Lane, now: float) -> bool:
         """Is the open window complete: a later record waits, or its end is past and the shard holds no more?"""
-        if lane.window is None:
+        if lane.window is None or lane.gathered:
             return False
         if lane.buffer:
             return self._is_beyond_window(lane, lane.buffer[0])
@@ -589,6 +578,23 @@ class ShardMachine:
                 lane.ranges.appendleft(_Range([], closes_window=True, terminates_early=True))
         lane.settled = False
         self._dirty = True
+
+
+def _attempts_of(lane: _Lane) -> int:
+    """Return how often the lane's present range was tried, the run under way among them."""
+    if lane.running is not None:
+        return lane.running.invocations + 1
+    return lane.ranges[0].invocations if lane.ranges else 0
+
+
+def _why_delayed(run: _Range) -> str:
+    match run.outcome:
+        case None:
+            return "a slot"
+        case FunctionError() | Succeeded():
+            return "the next attempt, after a failed one"
+        case _:
+            return "the next attempt: the function could not be invoked"
 
 
 def _window_state(payload: bytes) -> bytes | None:

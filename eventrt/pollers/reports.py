@@ -13,7 +13,8 @@ class BatchReport:
     """A batch whose end is committed.
 
     `outcome` is what the function answered; `done` and `failed` count the batch's records, those given back among
-    the failed. `request_id` is the invocation's, `duration_ms` the time from asking for it to its outcome.
+    the failed. `request_id` is the invocation's, `duration_ms` the time from asking for it to its outcome. A batch of
+    a stream is told of by its outcome, each attempt; `shard_id` is its shard.
     """
 
     mapping: EventSourceMapping
@@ -23,7 +24,9 @@ class BatchReport:
     duration_ms: float
     done: int
     failed: int
+    shard_id: str | None = None
 
 
 BatchObserver: TypeAlias = Callable[[BatchReport], None]
-"""Called once per batch, on the loop, after its settle is committed; it must be quick and must not raise."""
+"""Called once per batch, on the loop, after its settle is committed (of a stream: once per attempt, with its outcome);
+it must be quick and must not raise."""

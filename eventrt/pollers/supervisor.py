@@ -6,20 +6,27 @@ notice. What keeps a mapping from working is written to it, and shown by `descri
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractAsyncContextManager
 from dataclasses import replace
 from functools import partial
-from typing import Any
+from typing import Any, Protocol
 
 import anyio
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
+from eventrt.api import OpenPoller, PollerContext, ShardPoller
 from eventrt.clock import Clock
 from eventrt.core.backoff import delay_s
 from eventrt.core.mapping import EventSourceMapping
+from eventrt.destinations.desk import Desk
 from eventrt.errors import StoreFull
+from eventrt.plugins import Plugins
+from eventrt.pollers import dynamodb, kinesis
 from eventrt.pollers.reports import BatchObserver
 from eventrt.pollers.runner import Invokes, QueueRunner, Rooms
+from eventrt.pollers.shards import ShardRooms
+from eventrt.pollers.streams import StreamRunner
 from eventrt.store.api import Store, Tx
 
 _LOG = structlog.get_logger("eventrt.pollers")
@@ -28,12 +35,36 @@ LOCAL_CONCURRENCY_LIMIT = 100
 """Batches of one mapping at once on this machine, unless the daemon is told otherwise."""
 
 
+class Runner(Protocol):
+    """One mapping at work (`runner.QueueRunner`, `streams.StreamRunner`)."""
+
+    async def run(self) -> None:
+        """Work until `stop` was called and everything in flight has come to its end."""
+        ...
+
+    def stop(self) -> None:
+        """Take in nothing more; `run` then drains."""
+        ...
+
+    def resume(self, mapping: EventSourceMapping) -> bool:
+        """Take back `stop`; False when `run` has already come to its end."""
+        ...
+
+    def reconfigure(self, mapping: EventSourceMapping) -> None:
+        """Go on with new settings."""
+        ...
+
+    def describe(self) -> dict[str, Any]:
+        """Return what it does, what it waits for and why."""
+        ...
+
+
 class _Post:
     """One mapping's place: its runner of the moment, and the wish to end it."""
 
     def __init__(self, mapping: EventSourceMapping) -> None:
         self.mapping = mapping
-        self.runner: QueueRunner | None = None
+        self.runner: Runner | None = None
         self.pause: anyio.CancelScope | None = None
         self.ends = False
         self.restarts = 0
@@ -64,7 +95,10 @@ class _Post:
 class Supervisor:
     """Runs every enabled mapping; see the module.
 
-    Args: concurrency_limit: batches of one mapping at once, whatever the mapping's own settings allow.
+    Args:
+        concurrency_limit: batches of a queue's mapping at once, whatever the mapping's own settings allow.
+        desk: takes the failure records of streams' mappings.
+        plugins: the pollers of sources that are not embedded.
     """
 
     def __init__(
@@ -74,14 +108,20 @@ class Supervisor:
         invoker: Invokes,
         *,
         concurrency_limit: int = LOCAL_CONCURRENCY_LIMIT,
+        desk: Desk | None = None,
+        plugins: Plugins | None = None,
     ) -> None:
         self._store = store
         self._clock = clock
         self._observers: list[BatchObserver] = []
         self._rooms = Rooms(store, clock, invoker, concurrency_limit, self._observers)
+        self._shard_rooms = ShardRooms(store, clock, invoker, desk or Desk(), self._observers)
+        self._embedded: dict[str, OpenPoller] = {"kinesis": kinesis.opener(store), "dynamodb": dynamodb.opener(store)}
+        self._plugins = plugins or Plugins({})
         self._posts: dict[str, _Post] = {}
         self._problems: dict[str, str | None] = {}
-        self._problems_changed = anyio.Event()
+        self._results: dict[str, str] = {}
+        self._notes_changed = anyio.Event()
         self._draining = False
         self._emptied = anyio.Event()
         self._group: TaskGroup
@@ -94,7 +134,7 @@ class Supervisor:
         """Run the mappings until cancelled (`drain` first, to end gracefully)."""
         async with anyio.create_task_group() as group:
             self._group = group
-            group.start_soon(self._keep_problems)
+            group.start_soon(self._keep_notes)
             with self._store.watch(("mappings",)) as bell:
                 for mapping in await self._store.read(lambda tx: tx.mappings.every()):
                     if mapping.state == "Enabled":
@@ -127,6 +167,14 @@ class Supervisor:
             return {"running": False}
         state = {"running": True, "draining": post.ends, "restarts": post.restarts}
         return state if post.runner is None else {**state, **post.runner.describe()}
+
+    async def inspect(self, mapping_id: str) -> dict[str, Any]:
+        """Return `describe`; of a stream's mapping with how far each shard is behind."""
+        post = self._posts.get(mapping_id)
+        shown = self.describe(mapping_id)
+        if post is not None and isinstance(post.runner, StreamRunner):
+            shown |= await post.runner.inspect()
+        return shown
 
     def describe_all(self) -> dict[str, dict[str, Any]]:
         """Return `describe` of every mapping that has a runner, by UUID."""
@@ -181,11 +229,7 @@ class Supervisor:
         mapping_id = post.mapping.id
         try:
             while not post.ends:
-                post.runner = QueueRunner(
-                    post.mapping,
-                    self._rooms,
-                    on_problem=lambda problem: self._keep_problem(mapping_id, problem),
-                )
+                post.runner = self._runner_of(post.mapping)
                 started_at = self._clock.now()
                 try:
                     await post.runner.run()
@@ -209,24 +253,58 @@ class Supervisor:
             if not self._posts:
                 self._emptied.set()
 
-    # -- problems
+    def _runner_of(self, mapping: EventSourceMapping) -> Runner:
+        mapping_id = mapping.id
+
+        def on_problem(problem: str | None) -> None:
+            self._keep_problem(mapping_id, problem)
+
+        if not mapping.is_of_stream:
+            return QueueRunner(mapping, self._rooms, on_problem=on_problem)
+        return StreamRunner(
+            mapping,
+            self._shard_rooms,
+            self._open_poller,
+            on_problem=on_problem,
+            on_result=lambda result: self._keep_result(mapping_id, result),
+        )
+
+    def _open_poller(self, mapping: EventSourceMapping) -> AbstractAsyncContextManager[ShardPoller]:
+        """Open the poller of a stream's mapping.
+
+        Raises: ConfigurationError: the plugin is not there or does not load, or the ARN makes no sense to it.
+        """
+        service = mapping.source_arn.split(":", 3)[2]
+        opener = self._embedded.get(service) or self._plugins.poller(service)
+        context = PollerContext(
+            mapping.id, mapping.source_arn, mapping.account_id, mapping.region, mapping.function_arn
+        )
+        return opener(context)
+
+    # -- problems and results
 
     def _keep_problem(self, mapping_id: str, problem: str | None) -> None:
         self._problems[mapping_id] = problem
-        self._problems_changed.set()
+        self._notes_changed.set()
         if problem is not None:
             _LOG.warning("mapping.hindered", mapping_id=mapping_id, reason=problem)
 
-    async def _keep_problems(self) -> None:
-        """Write what hinders mappings to the store, many changes in one unit."""
+    def _keep_result(self, mapping_id: str, result: str) -> None:
+        self._results[mapping_id] = result
+        self._notes_changed.set()
+
+    async def _keep_notes(self) -> None:
+        """Write problems and results of mappings to the store, many changes in one unit."""
         while True:
-            await self._problems_changed.wait()
-            self._problems_changed = anyio.Event()
+            await self._notes_changed.wait()
+            self._notes_changed = anyio.Event()
             problems, self._problems = self._problems, {}
-            try:
-                await self._store.write(partial(_set_problems, problems=problems))
-            except StoreFull as error:
-                _LOG.warning("mapping.problem_not_kept", error=str(error))
+            results, self._results = self._results, {}
+            with self._clock.working():
+                try:
+                    await self._store.write(partial(_set_notes, problems=problems, results=results))
+                except StoreFull as error:
+                    _LOG.warning("mapping.problem_not_kept", error=str(error))
 
 
 def _name_of(error: BaseException) -> str:
@@ -244,10 +322,13 @@ def _settle_states(tx: Tx, changed: Sequence[EventSourceMapping]) -> None:
             continue
         if mapping.state == "Deleting":
             tx.mappings.remove(mapping.id)
+            tx.checkpoints.forget(mapping.id)
         else:
             tx.mappings.replace(replace(mapping, state=mapping.settled_state, modified_at=tx.now))
 
 
-def _set_problems(tx: Tx, problems: dict[str, str | None]) -> None:
+def _set_notes(tx: Tx, *, problems: dict[str, str | None], results: dict[str, str]) -> None:
     for mapping_id, problem in problems.items():
         tx.mappings.set_problem(mapping_id, problem)
+    for mapping_id, result in results.items():
+        tx.mappings.set_last_result(mapping_id, result)

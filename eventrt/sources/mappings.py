@@ -1,25 +1,41 @@
 """Mappings as the control plane changes them: create, update, delete; plain functions on a transaction.
 
-Each checks what a request asks for against the rules (`core.mapping_rules`), the queue and the function, and keeps
-it in a state of transition; the supervisor of the pollers carries it out. A broken rule is a `Refused`.
+Each checks what a request asks for against the rules (`core.mapping_rules`), the source and the function, and keeps
+it in a state of transition; the supervisor of the pollers carries it out. Where an embedded stream's mapping starts
+is fixed in the unit that first enables it, so that nothing is missed that comes after the answer. A broken rule is a
+`Refused`.
 """
 
-from collections.abc import Mapping
+from collections.abc import Container, Mapping
+from dataclasses import replace
 from typing import Any
 
 from eventrt.core import mapping_rules as rules
 from eventrt.core.function_rules import FunctionRef, parse_function_name
+from eventrt.core.functions import FunctionVersion
 from eventrt.core.mapping import EventSourceMapping
+from eventrt.core.mapping_policies import invalid_destination
+from eventrt.sources import shards
 from eventrt.store.api import Tx
 
 
-def create(tx: Tx, request: Mapping[str, Any], *, mapping_id: str, account_id: str, region: str) -> EventSourceMapping:
+def create(
+    tx: Tx,
+    request: Mapping[str, Any],
+    *,
+    mapping_id: str,
+    account_id: str,
+    region: str,
+    plugins: Container[str] = (),
+) -> EventSourceMapping:
     """Keep the mapping that a CreateEventSourceMapping request asks for, in state Creating, and return it.
 
-    Args: request: by the model's member names, within its ranges. mapping_id: the new UUID.
+    Args:
+        request: by the model's member names, within its ranges. mapping_id: the new UUID.
+        plugins: the services of source ARNs that installed plugins read.
     Raises: Refused: a rule of semantics 03, section 3.1, or a mapping between the two exists.
     """
-    source = rules.read_source(request.get("EventSourceArn"), region=region)
+    source = rules.read_source(request.get("EventSourceArn"), region=region, plugins=plugins)
     target = parse_function_name(request["FunctionName"], account_id=account_id, region=region)
     mapping = rules.new_mapping(
         request,
@@ -35,7 +51,7 @@ def create(tx: Tx, request: Mapping[str, Any], *, mapping_id: str, account_id: s
     if existing is not None:
         raise rules.already_mapped(existing)
     tx.mappings.insert(mapping)
-    return mapping
+    return _begun(tx, mapping)
 
 
 def update(tx: Tx, request: Mapping[str, Any], *, mapping_id: str, account_id: str, region: str) -> EventSourceMapping:
@@ -56,7 +72,7 @@ def update(tx: Tx, request: Mapping[str, Any], *, mapping_id: str, account_id: s
         if existing is not None:
             raise rules.already_mapped(existing)
     tx.mappings.replace(changed)
-    return changed
+    return _begun(tx, changed)
 
 
 def delete(tx: Tx, *, mapping_id: str, account_id: str, region: str) -> EventSourceMapping:
@@ -89,12 +105,38 @@ def find_by_arn(tx: Tx, arn: str) -> EventSourceMapping | None:
     return mapping if mapping is not None and mapping.arn == arn else None
 
 
+def _begun(tx: Tx, mapping: EventSourceMapping) -> EventSourceMapping:
+    """Fix where an enabled mapping of an embedded stream starts, once; a plugin's is asked by its poller."""
+    if mapping.has_begun or not mapping.enabled or mapping.kind not in ("kinesis", "table"):
+        return mapping
+    shards.begin(tx, mapping)
+    begun = replace(mapping, has_begun=True)
+    tx.mappings.replace(begun)
+    return begun
+
+
 def _check(tx: Tx, mapping: EventSourceMapping, target: FunctionRef) -> None:
-    """Let a mapping pass that its function and its queue allow."""
+    """Let a mapping pass that its function and its source allow."""
     function = tx.functions.get(*target.key)
     if function is None or target.qualifier not in (None, function.version):
         raise rules.function_missing()
+    if mapping.is_of_stream:
+        _check_stream(tx, mapping)
+    else:
+        _check_queue(tx, mapping, function)
+
+
+def _check_queue(tx: Tx, mapping: EventSourceMapping, function: FunctionVersion) -> None:
     queue = tx.queues.by_arn(mapping.source_arn)
     if queue is None:
         raise rules.queue_missing()
     rules.check_against(mapping, queue, timeout_s=function.timeout_s)
+
+
+def _check_stream(tx: Tx, mapping: EventSourceMapping) -> None:
+    if mapping.kind in ("kinesis", "table") and tx.streams.by_arn(mapping.source_arn) is None:
+        raise rules.stream_missing(mapping.source_arn)
+    if mapping.on_failure_arn is not None:
+        queue = tx.queues.by_arn(mapping.on_failure_arn)
+        if queue is None or queue.is_fifo:
+            raise invalid_destination(mapping.on_failure_arn)

@@ -4,6 +4,7 @@ The door (`aws.services.kinesis`) checks what a caller sent; tables append their
 stream APIs read here. Sequence numbers are the stream's counter; `core.streams` gives them their wire form.
 """
 
+from bisect import bisect_right
 from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
@@ -22,12 +23,8 @@ class Draft(NamedTuple):
     hash_key: int
 
 
-class Placed(NamedTuple):
-    """Where a record went; `sequence` is None where it was not admitted."""
-
-    shard: Shard
-    sequence: int | None
-
+Placed = tuple[Shard, int | None]
+"""Where a record went: its shard, and its sequence, None where it was not admitted."""
 
 Admit = Callable[[Shard, int], bool]
 """May a record of so many bytes go to this shard now?"""
@@ -38,6 +35,7 @@ def create(tx: Tx, stream: Stream, *, shard_count: int) -> Stream:
     stream = tx.streams.create(stream)
     for low, high in even_ranges(shard_count):
         tx.streams.open_shard(stream, starting_hash_key=low, ending_hash_key=high)
+    tx.announce(("streams",))  # mappings whose stream is missing wait for this
     return stream
 
 
@@ -46,36 +44,38 @@ def open_shards(tx: Tx, stream: Stream) -> Sequence[Shard]:
     return tx.streams.route(stream).shards
 
 
-def put(tx: Tx, stream: Stream, drafts: Sequence[Draft], *, admit: Admit | None = None) -> Sequence[Placed]:
+def put(
+    tx: Tx, stream: Stream, drafts: Sequence[tuple[str, bytes, int]], *, admit: Admit | None = None
+) -> Sequence[Placed]:
     """Lay records on a stream, in order, and wake who waits for them; one chunk per shard touched.
 
+    Args: drafts: `Draft`s, or tuples like them.
     Returns: where each draft went, in order.
     """
     route = tx.streams.route(stream)
-    index_of, shards = route.index_of, route.shards
-    goes_to: list[int] = []
-    keys: dict[int, list[str]] = {}
-    datas: dict[int, list[bytes]] = {}
-    for partition_key, data, hash_key in drafts:
-        index = index_of(hash_key)
-        if admit is not None and not admit(shards[index], len(data) + len(partition_key.encode())):
-            goes_to.append(~index)
-            continue
-        goes_to.append(index)
-        if index in keys:
-            keys[index].append(partition_key)
-            datas[index].append(data)
-        else:
-            keys[index], datas[index] = [partition_key], [data]
-    sequences = {index: tx.streams.append(shards[index], keys[index], datas[index]) for index in keys}
+    starts, shards = route.starts, route.shards
+    goes_to = [bisect_right(starts, draft[2]) - 1 for draft in drafts]
+    if admit is not None:
+        for number, (key, data, _) in enumerate(drafts):
+            if not admit(shards[goes_to[number]], len(data) + len(key.encode())):
+                goes_to[number] = ~goes_to[number]
+    chunks: dict[int, tuple[list[str], list[bytes]]] = {}
+    for index, (key, data, _) in zip(goes_to, drafts, strict=True):
+        if index in chunks:
+            keys, datas = chunks[index]
+            keys.append(key)
+            datas.append(data)
+        elif index >= 0:
+            chunks[index] = [key], [data]
+    sequences = {index: tx.streams.append(shards[index], keys, datas) for index, (keys, datas) in chunks.items()}
     placed: list[Placed] = []
     for index in goes_to:
         if index < 0:
-            placed.append(Placed(shards[~index], None))
+            placed.append((shards[~index], None))
         else:
             sequence = sequences[index]
             sequences[index] = sequence + 1
-            placed.append(Placed(shards[index], sequence))
+            placed.append((shards[index], sequence))
     return placed
 
 

@@ -46,6 +46,14 @@ class MappingRepository(Protocol):
         """Keep what stops a mapping from working; None when nothing does. A mapping that is gone stays gone."""
         ...
 
+    def set_last_result(self, mapping_id: str, result: str) -> None:
+        """Keep what came of a stream's last records (LastProcessingResult). A mapping that is gone stays gone."""
+        ...
+
+    def set_begun(self, mapping_id: str) -> None:
+        """Note that where a mapping starts in each shard is settled. A mapping that is gone stays gone."""
+        ...
+
     def remove(self, mapping_id: str) -> None:
         """Forget a mapping; nothing happens when there is none."""
         ...

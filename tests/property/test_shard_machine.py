@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 import pytest
 
 from eventrt.core.records import FunctionError, Outcome, Record, Succeeded, Throttled
-from eventrt.core.shard import (
+from eventrt.core.shard import ShardMachine, lane_of, sequence_key
+from eventrt.core.shard_values import (
     Commit,
     Discard,
     Finished,
@@ -20,11 +21,8 @@ from eventrt.core.shard import (
     Progress,
     Read,
     ShardBatch,
-    ShardMachine,
     ShardPolicy,
     Wait,
-    lane_of,
-    sequence_key,
 )
 
 SEEDS = 1500

@@ -6,7 +6,7 @@ Served beside `services.lambda_` under the same service id; the tags of mappings
 import base64
 import binascii
 import uuid
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Container, Mapping
 from typing import Any, Final, TypeVar
 
 from eventrt.aws.call import Answer, Call, operation
@@ -26,21 +26,27 @@ _STATUSES: Final = {"AccessDeniedException": 403, "ResourceConflictException": 4
 
 
 class EventSourceMappingService:
-    """Create, get, list, update and delete event source mappings."""
+    """Create, get, list, update and delete event source mappings.
+
+    Args: plugin_services: returns the services of source ARNs that installed plugins read; asked when it is needed.
+    """
 
     service_id = "lambda"
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: Store, plugin_services: Callable[[], Container[str]] = frozenset) -> None:
         self._store = store
+        self._plugin_services = plugin_services
 
     @operation("CreateEventSourceMapping")
     async def create_event_source_mapping(self, call: Call, request: Mapping[str, Any]) -> Answer:
         """Keep a new mapping; it is Creating until its poller runs."""
         mapping_id = str(uuid.uuid4())
+        where = {"account_id": call.account_id, "region": call.region}
+        plugins: Container[str] = ()
+        if not (request.get("EventSourceArn") or "").startswith("arn:aws:"):
+            plugins = self._plugin_services()
         return await self._write(
-            lambda tx: mappings.create(
-                tx, request, mapping_id=mapping_id, account_id=call.account_id, region=call.region
-            )
+            lambda tx: mappings.create(tx, request, mapping_id=mapping_id, plugins=plugins, **where)
         )
 
     @operation("GetEventSourceMapping")
@@ -113,7 +119,7 @@ class _Refusals:
 
 
 def configuration_of(mapping: EventSourceMapping) -> dict[str, Any]:
-    """Return the EventSourceMappingConfiguration of a queue's mapping: what is always there, and what is set."""
+    """Return the EventSourceMappingConfiguration of a mapping: what is always there, and what is set."""
     answer: dict[str, Any] = {
         "UUID": mapping.id,
         "EventSourceMappingArn": mapping.arn,
@@ -128,6 +134,8 @@ def configuration_of(mapping: EventSourceMapping) -> dict[str, Any]:
     }
     if mapping.filters:
         answer["FilterCriteria"] = {"Filters": [{"Pattern": pattern} for pattern in mapping.filters]}
+    if mapping.is_of_stream:
+        answer |= _stream_members(mapping)
     if mapping.maximum_concurrency is not None:
         answer["ScalingConfig"] = {"MaximumConcurrency": mapping.maximum_concurrency}
     if mapping.provisioned is not None:
@@ -138,6 +146,24 @@ def configuration_of(mapping: EventSourceMapping) -> dict[str, Any]:
     if mapping.problem is not None:
         answer["LastProcessingResult"] = f"PROBLEM: {mapping.problem}"
     return answer
+
+
+def _stream_members(mapping: EventSourceMapping) -> dict[str, Any]:
+    """Return what the answer has of a stream's mapping only."""
+    on_failure = {} if mapping.on_failure_arn is None else {"Destination": mapping.on_failure_arn}
+    members: dict[str, Any] = {
+        "StartingPosition": mapping.starting_position,
+        "ParallelizationFactor": mapping.parallelization_factor,
+        "BisectBatchOnFunctionError": mapping.bisects,
+        "MaximumRecordAgeInSeconds": mapping.maximum_record_age_s,
+        "MaximumRetryAttempts": mapping.maximum_retries,
+        "TumblingWindowInSeconds": mapping.tumbling_window_s,
+        "DestinationConfig": {"OnFailure": on_failure},
+        "LastProcessingResult": mapping.last_result,
+    }
+    if mapping.starting_at is not None:
+        members["StartingPositionTimestamp"] = mapping.starting_at
+    return members
 
 
 def _position_of(marker: str | None) -> int:

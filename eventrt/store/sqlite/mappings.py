@@ -54,6 +54,16 @@ class SqliteMappings:
         if (mapping := self.get(mapping_id)) and mapping.problem != problem:
             self._update(replace(mapping, problem=problem))
 
+    def set_last_result(self, mapping_id: str, result: str) -> None:
+        """Keep what came of a stream's last records."""
+        if (mapping := self.get(mapping_id)) and mapping.last_result != result:
+            self._update(replace(mapping, last_result=result))
+
+    def set_begun(self, mapping_id: str) -> None:
+        """Note that where a mapping starts in each shard is settled."""
+        if mapping := self.get(mapping_id):
+            self._update(replace(mapping, has_begun=True))
+
     def remove(self, mapping_id: str) -> None:
         """Forget a mapping."""
         self._engine.connection.execute("DELETE FROM mappings WHERE id = ?", (mapping_id,))
