@@ -4,14 +4,16 @@ A codec binds one operation of one service: a function that parses a request's b
 writes an answer. It writes faults, too. The REST protocols are `rest.py`'s.
 """
 
+import contextlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 from zlib import crc32
 
+import msgspec
 import orjson
 
-from eventrt.aws.protocol import eventstream
+from eventrt.aws.protocol import eventstream, typed
 from eventrt.aws.protocol.constraints import NOT_NULL, Problem, member_step
 from eventrt.aws.protocol.faults import Fault
 from eventrt.aws.protocol.models import ServiceModel
@@ -130,10 +132,15 @@ class JsonCodec:
         has_output = bool(shape["members"])
         has_crc32 = policy.has_crc32
 
+        decode = typed.decoder(model, operation) if operation in policy.read_at_once else None
+
         def parse(incoming: Incoming, problems: list[Problem]) -> dict[str, Any]:
             body = incoming.body
             if not body:
                 return reader({}, TOP, problems)  # type: ignore[no-any-return]
+            if decode is not None:
+                with contextlib.suppress(*typed.DOES_NOT_FIT):
+                    return decode(body)
             try:
                 value = loads(body)
             except orjson.JSONDecodeError as error:
@@ -143,9 +150,12 @@ class JsonCodec:
         if (member := eventstream.stream_member(model, operation)) is not None:
             return Bound(parse, _streamed(model, operation, member, writers, dumps, content_type))
         writer = writers.structure(name, shape["members"])
+        encode: Callable[[Mapping[str, Any]], bytes] = lambda answer: dumps(writer(answer))  # noqa: E731
+        if operation in policy.written_at_once:
+            encode = msgspec.json.Encoder().encode
 
         def write(answer: Mapping[str, Any], request_id: str) -> Response:
-            body = dumps(writer(answer)) if has_output else b""
+            body = encode(answer) if has_output else b""
             headers = {"x-amzn-RequestId": request_id, "Content-Type": content_type}
             if has_crc32:
                 headers["x-amz-crc32"] = str(crc32(body))

@@ -104,6 +104,9 @@ class Policy:
         omits_empty: does the service leave out empty lists and maps from its answers?
         body_limit_bytes: the longest body that is read; whatever is longer gets 413.
         signing_names: names in a credential scope that mean this service, beside the model's.
+        read_at_once: operations whose JSON requests are large, and go through `typed`.
+        written_at_once: operations whose JSON answers are large, and go to the encoder as they are: their handlers
+            give members by their names on the wire, moments in whole milliseconds, and no None.
         raw: shapes whose values pass as the JSON they are, both ways: the service reads, checks and writes them.
         prefixes: what stands before the shape's name in `__type` for these errors.
         has_crc32: does every answer carry the CRC-32 of its body in `x-amz-crc32`?
@@ -123,6 +126,8 @@ class Policy:
     omits_empty: bool = False
     body_limit_bytes: int = 16 * 1024 * 1024
     signing_names: tuple[str, ...] = field(default=())
+    read_at_once: frozenset[str] = frozenset()
+    written_at_once: frozenset[str] = frozenset()
     raw: frozenset[str] = frozenset()
     prefixes: Mapping[str, str] = field(default_factory=dict)
     has_crc32: bool = False
@@ -156,7 +161,11 @@ POLICIES: dict[str, Policy] = {
     ),
     "iam": _QUERY,
     "sts": _QUERY,
-    "kinesis": Policy(refusal_code="InvalidArgumentException"),
+    "kinesis": Policy(
+        refusal_code="InvalidArgumentException",
+        read_at_once=frozenset({"PutRecord", "PutRecords"}),
+        written_at_once=frozenset({"PutRecords", "GetRecords"}),
+    ),
     "dynamodb": Policy(
         type_prefix="com.amazonaws.dynamodb.v20120810#",
         common_prefix="com.amazon.coral.service#",

@@ -6,7 +6,6 @@ their model names, blobs as bytes, timestamps as epoch seconds. A value of the w
 once, as AWS's parsers do, before any constraint is looked at. XML bodies are `xml_parse`'s.
 """
 
-import base64
 import binascii
 import calendar
 import math
@@ -419,7 +418,7 @@ def read_base64(text: str) -> bytes:
     Raises: WrongType: it is not base64.
     """
     try:
-        return base64.b64decode(text, validate=True)
+        return binascii.a2b_base64(text, strict_mode=True)
     except (binascii.Error, ValueError) as error:
         raise WrongType("Invalid base64 in a binary value") from error
 
@@ -450,7 +449,9 @@ def _no_index(key: str) -> tuple[int, str]:
 def _checked(bare: Reader, check: Check, *, shows_value: bool) -> Reader:
     def read(value: Any, at: Path, problems: list[Problem]) -> Any:
         got = bare(value, at, problems)
-        problems.extend((at, got, broken, shows_value) for broken in check(got))
+        broken = check(got)
+        if broken:
+            problems.extend((at, got, one, shows_value) for one in broken)
         return got
 
     return read

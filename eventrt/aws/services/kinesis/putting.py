@@ -4,7 +4,6 @@ A request's records are laid on their shards in one unit of work; the answer lea
 """
 
 from collections.abc import Sequence
-from typing import Any
 
 from eventrt.aws.call import Answer, Call, operation
 from eventrt.aws.services.kinesis.room import KinesisRoom, Request, dry_run, find_usable
@@ -23,6 +22,9 @@ from eventrt.store.api import Tx
 
 MAXIMUM_REQUEST_BYTES = 10 * 1024 * 1024
 """Of all records of one PutRecords with their partition keys. Source: API, PutRecords."""
+
+_KEY_BYTES = 4 * 256
+"""What no partition key is longer than, in UTF-8."""
 
 
 class Putting(KinesisRoom):
@@ -45,10 +47,14 @@ class Putting(KinesisRoom):
             [placed] = shelf.put(tx, stream, (draft,), admit=self._admit(tx))
             return stream, placed
 
-        stream, placed = await self._store.write(unit)
-        if placed.sequence is None:
-            raise ApiError("ProvisionedThroughputExceededException", _rate_exceeded(stream, placed.shard))
-        return {**_result(placed), **_encryption(stream)}
+        stream, (shard, sequence) = await self._store.write(unit)
+        if sequence is None:
+            raise ApiError("ProvisionedThroughputExceededException", _rate_exceeded(stream, shard))
+        return {
+            "ShardId": shard_name(shard.index),
+            "SequenceNumber": sequence_number(sequence, shard.index),
+            **_encryption(stream),
+        }
 
     @operation("PutRecords")
     async def put_records(self, call: Call, request: Request) -> Answer:
@@ -57,27 +63,46 @@ class Putting(KinesisRoom):
 
         def unit(tx: Tx) -> tuple[Stream, Sequence[shelf.Placed]]:
             stream = find_usable(tx, call, request)
-            drafts = [
-                self._draft(tx, stream, entry, f"records.{number}.member.") for number, entry in enumerate(entries, 1)
-            ]
-            size = sum(len(draft.data) + len(draft.partition_key) for draft in drafts)
-            if size > MAXIMUM_REQUEST_BYTES:
-                raise ApiError("InvalidArgumentException", "Records size exceeds 10 MB limit")
+            drafts = self._drafts(tx, stream, entries)
             dry_run(request)
             return stream, shelf.put(tx, stream, drafts, admit=self._admit(tx))
 
         stream, all_placed = await self._store.write(unit)
-        results = [
-            _result(placed)
-            if placed.sequence is not None
-            else {
-                "ErrorCode": "ProvisionedThroughputExceededException",
-                "ErrorMessage": _rate_exceeded(stream, placed.shard),
-            }
-            for placed in all_placed
-        ]
-        failed = sum(placed.sequence is None for placed in all_placed) if self._has_limits else 0
+        results: list[dict[str, str]] = []
+        failed = 0
+        for shard, sequence in all_placed:
+            if sequence is None:
+                failed += 1
+                code = "ProvisionedThroughputExceededException"
+                results.append({"ErrorCode": code, "ErrorMessage": _rate_exceeded(stream, shard)})
+            else:
+                index = shard.index
+                results.append({"SequenceNumber": sequence_number(sequence, index), "ShardId": shard_name(index)})
         return {"FailedRecordCount": failed, "Records": results, **_encryption(stream)}
+
+    def _drafts(self, tx: Tx, stream: Stream, entries: Sequence[Request]) -> Sequence[tuple[str, bytes, int]]:
+        """Return the records of a PutRecords, checked.
+
+        Raises: ApiError: one of them, or all together, break a rule.
+        """
+        # What is well below the limit, and has a key only, needs no further look.
+        surely_fits = stream.maximum_record_kib * 1024 - _KEY_BYTES
+        is_even = stream.distribution == "AUTO"
+        drafts: list[tuple[str, bytes, int]] = []
+        size = 0
+        for entry in entries:
+            data, key = entry["Data"], entry.get("PartitionKey")
+            size += len(data)
+            if key is None or is_even or len(data) > surely_fits or "ExplicitHashKey" in entry:
+                drafts.append(self._draft(tx, stream, entry, f"records.{len(drafts) + 1}.member."))
+            else:
+                drafts.append((key, data, hash_key_of(key)))
+        if (
+            size + _KEY_BYTES * len(drafts) > MAXIMUM_REQUEST_BYTES
+            and size + sum(len(key.encode()) for key, _, _ in drafts) > MAXIMUM_REQUEST_BYTES
+        ):
+            raise ApiError("InvalidArgumentException", "Records size exceeds 10 MB limit")
+        return drafts
 
     def _draft(self, tx: Tx, stream: Stream, entry: Request, where: str) -> shelf.Draft:
         """Return a record as it was asked for, checked; `where` is its place in the request, for refusals."""
@@ -88,7 +113,7 @@ class Putting(KinesisRoom):
                 raise _invalid(f"Value null at '{where}partitionKey'", "Member must not be null")
             key = ""
         maximum = stream.maximum_record_kib * 1024
-        if len(data) + 4 * len(key) > maximum and len(data) + len(key.encode()) > maximum:
+        if len(data) + _KEY_BYTES > maximum and len(data) + len(key.encode()) > maximum:
             raise _invalid(f"Value at '{where}data'", f"Member must have length less than or equal to {maximum}")
         if explicit is not None:
             hash_key = int(explicit)
@@ -129,11 +154,6 @@ def _invalid(what: str, constraint: str) -> ApiError:
     return ApiError(
         "ValidationException", f"1 validation error detected: {what} failed to satisfy constraint: {constraint}"
     )
-
-
-def _result(placed: shelf.Placed) -> dict[str, Any]:
-    index = placed.shard.index
-    return {"SequenceNumber": sequence_number(placed.sequence or 0, index), "ShardId": shard_name(index)}
 
 
 def _encryption(stream: Stream) -> dict[str, str]:

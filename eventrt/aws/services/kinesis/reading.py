@@ -128,7 +128,7 @@ def record_members(stream: Stream, shard: Shard, page: Page) -> list[dict[str, A
     return [
         {
             "SequenceNumber": sequence_number(sequence, index),
-            "ApproximateArrivalTimestamp": arrived_at,
+            "ApproximateArrivalTimestamp": round(arrived_at, 3),
             "Data": data,
             "PartitionKey": key,
             **more,
