@@ -3,7 +3,7 @@
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 from eventrt.core.tables.errors import TableError
 from eventrt.core.tables.numbers import sortable
@@ -107,8 +107,7 @@ class Table:
         return next((index for index in self.indexes if index.name == name), None)
 
 
-@dataclass(frozen=True, slots=True)
-class Key:
+class Key(NamedTuple):
     """A key as bytes: `partition` begins with its hash; `sort` is empty without a sort key."""
 
     partition: bytes

@@ -11,11 +11,11 @@ from eventrt.core.tables.values import Value, checked
 
 MAX_EXPRESSION_BYTES = 4096
 _TOKEN = re.compile(
-    r"\s*(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<alias>\#[A-Za-z0-9_\-.]+)|(?P<value>:[A-Za-z0-9_]+)"
+    r"\s*(?:(?P<name>[A-Za-z_][A-Za-z0-9_]*)|(?P<alias>\#[A-Za-z0-9_]+)|(?P<value>:[A-Za-z0-9_]+)"
     r"|(?P<number>\d+)|(?P<operator><>|<=|>=|[=<>()\[\],.+\-]))",
     re.ASCII,
 )
-_ALIAS = re.compile(r"#[A-Za-z0-9_\-.]+", re.ASCII)
+_ALIAS = re.compile(r"#[A-Za-z0-9_]+", re.ASCII)
 _PLACEHOLDER = re.compile(r":[A-Za-z0-9_]+", re.ASCII)
 END = "<EOF>"
 
