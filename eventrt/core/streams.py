@@ -179,6 +179,14 @@ def hash_key_of(partition_key: str) -> int:
     return int.from_bytes(md5(partition_key.encode()).digest(), "big")
 
 
+def parse_hash_key(text: str) -> int | None:
+    """Return the hash key that a decimal text names; None when it is none."""
+    if not 0 < len(text) <= 39 or not text.isascii() or not text.isdecimal():
+        return None
+    hash_key = int(text)
+    return hash_key if hash_key <= HIGHEST_HASH_KEY else None
+
+
 def even_ranges(count: int) -> list[tuple[int, int]]:
     """Cut the hash key space into `count` ranges (inclusive) that differ by at most one key."""
     bounds = [index * (HIGHEST_HASH_KEY + 1) // count for index in range(count + 1)]

@@ -20,6 +20,8 @@ _TEXTS = (
     "arn:aws:elasticfilesystem:us-east-1:000000000000:access-point/fsap-0123456789abcdef0",
     "arn:aws:lambda:us-east-1:000000000000:runtime/name",
     "arn:aws:sqs:us-east-1:000000000000:queue",
+    "arn:aws:kinesis:us-east-1:000000000000:stream/name",
+    "arn:aws:kinesis:us-east-1:000000000000:stream/name/consumer/name:1",
     "arn:aws:kms:us-east-1:000000000000:key/12345678-1234-1234-1234-123456789012",
     "arn:aws:lambda:us-east-1::runtime:0123456789012345678901234567890123456789012345678901234567890123",
     "12345678-1234-1234-1234-123456789012",
@@ -37,6 +39,7 @@ _TEXTS = (
     "v1",
     "us-east-1",
     "x" * 20,
+    "x" * 20 + "-xxx",
     "x" * 64,
 )
 

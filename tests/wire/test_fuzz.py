@@ -15,11 +15,13 @@ from collections.abc import Iterator
 from typing import Any
 from urllib.parse import quote, urlencode
 
+import cbor2
 import orjson
 import pytest
 from botocore.exceptions import ClientError
 
 from eventrt.aws import ledger
+from eventrt.aws.protocol.codecs import AwsCborCodec
 from eventrt.aws.protocol.models import load
 from eventrt.aws.protocol.overlays import MORE_PROTOCOLS
 from tests.running import RunningDaemon
@@ -125,6 +127,7 @@ class World:
         self.sqs = daemon.client("sqs", account=ACCOUNT)
         self.functions = daemon.client("lambda", account=ACCOUNT)
         self.iam = daemon.client("iam", account=ACCOUNT)
+        self.kinesis = daemon.client("kinesis", account=ACCOUNT)
         archive = io.BytesIO()
         with zipfile.ZipFile(archive, "w") as file:
             file.writestr("app.py", "def handler(event, context):\n    return event\n")
@@ -167,6 +170,27 @@ class World:
             "VersionId": "v1",
             "EventSourceArn": source,
             **({"UUID": mapping["UUID"]} if mapping else {}),
+            **self._stream(),
+        }
+
+    def _stream(self) -> dict[str, Any]:
+        """Have a stream whose first shard is closed, so that reading it ends, and a consumer."""
+        arn, shard = f"arn:aws:kinesis:us-east-1:{ACCOUNT}:stream/fuzz", "shardId-000000000000"
+        if self._made(self.kinesis.create_stream, StreamName="fuzz", ShardCount=1) is not None:
+            self.kinesis.put_record(StreamName="fuzz", Data=b"data", PartitionKey="key")
+            self.kinesis.split_shard(StreamName="fuzz", ShardToSplit=shard, NewStartingHashKey="1")
+        self._made(self.kinesis.register_stream_consumer, StreamARN=arn, ConsumerName="fuzz")
+        consumer = self.kinesis.describe_stream_consumer(StreamARN=arn, ConsumerName="fuzz")["ConsumerDescription"]
+        iterator = self.kinesis.get_shard_iterator(StreamName="fuzz", ShardId=shard, ShardIteratorType="TRIM_HORIZON")
+        return {
+            "StreamName": "fuzz",
+            "StreamARN": arn,
+            "ResourceARN": arn,
+            "ConsumerARN": consumer["ConsumerARN"],
+            "ConsumerName": "fuzz",
+            "ShardId": shard,
+            "ShardToSplit": "shardId-000000000002",
+            "ShardIterator": iterator["ShardIterator"],
         }
 
     def _made(self, create: Any, **request: Any) -> Any:
@@ -245,6 +269,8 @@ def assert_well(answer: tuple[int, dict[str, str], bytes], sent: Any) -> None:
     assert "x-amzn-requestid" in headers, f"{status} {body[:200]!r} for {str(sent)[:2000]}"
     if headers.get("content-type", "").startswith(("text/xml", "application/xml")):
         assert b"<Code>" in body
+    elif headers.get("content-type", "") == AwsCborCodec.content_type:
+        assert {"__type", "message"} <= cbor2.loads(body).keys()
     else:
         said = orjson.loads(body)
         assert "__type" in said or "x-amzn-errortype" in headers
@@ -285,6 +311,10 @@ def ask_of(
             return "POST", "/", headers, orjson.dumps(as_json(request))
         except (TypeError, ValueError):
             return None
+    if protocol == "aws-cbor":
+        content_type = AwsCborCodec.content_type
+        headers |= {"X-Amz-Target": f"{model.target_prefix}.{operation}", "Content-Type": content_type}
+        return "POST", "/", headers, cbor2.dumps(request)
     if protocol == "query":
         headers["Content-Type"] = "application/x-www-form-urlencoded"
         pairs = [("Action", operation), ("Version", model.api_version), *flat("", request)]

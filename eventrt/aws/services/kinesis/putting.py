@@ -8,10 +8,10 @@ from collections.abc import Sequence
 from eventrt.aws.call import Answer, Call, operation
 from eventrt.aws.services.kinesis.room import KinesisRoom, Request, dry_run, find_usable
 from eventrt.core.streams import (
-    HIGHEST_HASH_KEY,
     Shard,
     Stream,
     hash_key_of,
+    parse_hash_key,
     parse_sequence_number,
     sequence_number,
     shard_name,
@@ -115,20 +115,17 @@ class Putting(KinesisRoom):
         maximum = stream.maximum_record_kib * 1024
         if len(data) + _KEY_BYTES > maximum and len(data) + len(key.encode()) > maximum:
             raise _invalid(f"Value at '{where}data'", f"Member must have length less than or equal to {maximum}")
-        if explicit is not None:
-            hash_key = int(explicit)
-            if hash_key > HIGHEST_HASH_KEY:
-                raise ApiError(
-                    "InvalidArgumentException",
-                    "Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]. Specified value was "
-                    f"{explicit}",
-                )
+        hash_key = parse_hash_key(explicit) if explicit is not None else hash_key_of(key)
+        if hash_key is None:
+            raise ApiError(
+                "InvalidArgumentException",
+                "Invalid ExplicitHashKey. ExplicitHashKey must be in the range: [0, 2^128-1]. Specified value was "
+                f"{explicit}",
+            )
         if stream.distribution == "AUTO":
             shards = shelf.open_shards(tx, stream)
             self._turn += 1
             hash_key = shards[self._turn % len(shards)].starting_hash_key
-        elif explicit is None:
-            hash_key = hash_key_of(key)
         return shelf.Draft(key, data, hash_key)
 
     def _admit(self, tx: Tx) -> shelf.Admit | None:

@@ -11,6 +11,7 @@ from eventrt.aws.services.kinesis.room import (
     dry_run,
     find_shard,
     find_usable,
+    finite,
     no_such_shard,
     stream_of_arn,
 )
@@ -168,7 +169,7 @@ def starting_position(
     if moment is None:
         return shard.first_sequence - 1
     # Clients send milliseconds, our clock may be a fraction of one behind what it told them.
-    if moment > tx.now + 0.001:
+    if finite(moment, "Timestamp") > tx.now + 0.001:
         raise ApiError(
             "InvalidArgumentException",
             "The timestampInMillis parameter cannot be greater than the currentTimestampInMillis. timestampInMillis: "

@@ -4,6 +4,7 @@ Accounts and regions are separate worlds: a stream is looked up in the caller's 
 account's stream is refused, whatever its policy says (docs/behaviour/streams.md).
 """
 
+import math
 from collections.abc import Mapping
 from typing import Any, Literal
 
@@ -166,6 +167,16 @@ def find_resource(tx: Tx, call: Call, request: Request) -> tuple[Stream, Consume
     if "/consumer/" in arn:
         return find_consumer(tx, call, arn)
     return stream_of_arn(tx, call, arn), None
+
+
+def finite(moment: float, name: str) -> float:
+    """Return a moment of a request, which is one at all.
+
+    Raises: ApiError: it is infinite, or no number.
+    """
+    if not math.isfinite(moment):
+        raise ApiError("InvalidArgumentException", f"{name} is not a moment in time.")
+    return moment
 
 
 def dry_run(request: Request) -> None:

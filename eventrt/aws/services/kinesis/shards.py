@@ -12,10 +12,11 @@ from eventrt.aws.services.kinesis.room import (
     find_active,
     find_shard,
     find_stream,
+    finite,
     hash_key_range,
     present_shards,
 )
-from eventrt.core.streams import Shard, Stream, open_at, sequence_number, shard_index, shard_name
+from eventrt.core.streams import Shard, Stream, open_at, parse_hash_key, sequence_number, shard_index, shard_name
 from eventrt.errors import ApiError
 from eventrt.sources import streams as shelf
 from eventrt.store.api import Tx
@@ -34,18 +35,19 @@ class Shards(KinesisRoom):
     async def split_shard(self, call: Call, request: Request) -> Answer:
         """Close a shard and open two in its place."""
         name = request["ShardToSplit"]
-        key = int(request["NewStartingHashKey"])
+        asked = request["NewStartingHashKey"]
+        key = parse_hash_key(asked)
 
         def unit(tx: Tx) -> None:
             stream = find_active(tx, call, request)
             _must_be_provisioned(stream)
             shard = _open_shard(tx, stream, name)
             low, high = shard.starting_hash_key, shard.ending_hash_key
-            if not low < key <= high:
+            if key is None or not low < key <= high:
                 raise ApiError(
                     "InvalidArgumentException",
-                    f"NewStartingHashKey {key} used in SplitShard() on shard {name} in stream {stream.name} under "
-                    f"account {stream.account_id} is not both greater than one plus the shard's StartingHashKey {low} "
+                    f"NewStartingHashKey {asked[:64]} used in SplitShard() on shard {name} in stream {stream.name} "
+                    f"under account {stream.account_id} is not both greater than one plus the shard's StartingHashKey {low} "
                     f"and less than the shard's EndingHashKey {high}.",
                 )
             limits_of(tx, call).check_shards(1)
@@ -173,7 +175,7 @@ def is_same_stream(stream: Stream, request: Request) -> None:
     Clients send whole seconds.
     """
     asked = request.get("StreamCreationTimestamp")
-    if asked is not None and int(asked) != int(stream.created_at):
+    if asked is not None and int(finite(asked, "StreamCreationTimestamp")) != int(stream.created_at):
         raise ApiError(
             "ResourceNotFoundException",
             f"Stream {stream.name} under account {stream.account_id} created at {int(asked)} not found.",
@@ -210,6 +212,8 @@ def _check_filter(request: Request) -> None:
     needs = {"AFTER_SHARD_ID": "ShardId", "AT_TIMESTAMP": "Timestamp", "FROM_TIMESTAMP": "Timestamp"}.get(by["Type"])
     if needs is not None and needs not in by:
         raise ApiError("InvalidArgumentException", f"{needs} must be provided for ShardFilter type {by['Type']}.")
+    if needs == "Timestamp":
+        finite(by["Timestamp"], "Timestamp")
     for name in by.keys() - {"Type", needs}:
         raise ApiError("InvalidArgumentException", f"{name} cannot be provided for ShardFilter type {by['Type']}.")
     if by["Type"] == "AFTER_SHARD_ID":
