@@ -31,20 +31,25 @@ from eventrt.aws.services.sts import StsService, TemporaryCredentials
 from eventrt.clock import SystemClock, VirtualClock
 from eventrt.config.settings import Settings
 from eventrt.core.records import FunctionError, Outcome, ServiceFault, Succeeded, Throttled
+from eventrt.destinations.desk import Desk
 from eventrt.errors import StoreFull
 from eventrt.frontdoors.control import Control
 from eventrt.frontdoors.guard import Guard
 from eventrt.frontdoors.reports import Reports
 from eventrt.frontdoors.server import HttpServer
 from eventrt.http import Handler, Request, Response
+from eventrt.invoker import async_shelf
+from eventrt.invoker.asynchronous import AsyncDrain
 from eventrt.invoker.invoker import Invoker
 from eventrt.invoker.packages import Packages
 from eventrt.invoker.runtimes.interpreters import Interpreters
 from eventrt.invoker.runtimes.python import PythonRuntime
 from eventrt.invoker.transitions import Transitions
+from eventrt.plugins import Plugins
 from eventrt.pollers.reports import BatchReport
 from eventrt.pollers.supervisor import Supervisor
 from eventrt.reconcile import reconcile
+from eventrt.sources import queues
 from eventrt.sources.moves import Mover
 from eventrt.sources.streamsweeper import StreamSweeper
 from eventrt.sources.sweeper import Sweeper
@@ -88,6 +93,11 @@ class Daemon:
             limits=settings.limits.kinesis,
             transition_s=settings.kinesis.transition_s,
         )
+        self.plugins = Plugins()
+        self.interpreters = Interpreters(settings.runtime.interpreters, strict=settings.runtime.strict)
+        self.desk = Desk()
+        self.desk.register("sqs", queues.accept)
+        self.desk.register("lambda", async_shelf.take_delivery)
         self.invoker: Invoker | None = None
 
     def hurry(self) -> None:
@@ -124,6 +134,7 @@ class Daemon:
             else:
                 tx.messages.rebase(now - last)
                 tx.streams.rebase(now - last)
+                tx.asynchronous.rebase(now - last)
                 _LOG.warning("clock.went_back", seconds=round(last - now, 3))
         tx.messages.end_poller_leases()
         secret = tx.notes.get(SEAL) or secrets.token_hex(32)
@@ -136,9 +147,17 @@ class Daemon:
         settings, store, clock = self.settings, self.store, self.clock
         grace_s = settings.runtime.stop_grace_s
         packages = Packages(self.directory, is_power_safe=settings.store.durability == "power", clock=clock)
-        await reconcile(settings, store, packages)
+        await reconcile(settings, store, packages, self.interpreters)
         self.invoker = invoker = self._invoker(sock)
-        supervisor = Supervisor(store, clock, invoker)
+        events = AsyncDrain(
+            store,
+            clock,
+            invoker,
+            self.desk,
+            retry_base_s=settings.lambda_.async_retry_base_s,
+            places=settings.lambda_.max_environments,
+        )
+        supervisor = Supervisor(store, clock, invoker, desk=self.desk, plugins=self.plugins)
         supervisor.on_batch(log_batch if settings.log.level == "debug" else log_failed_batch)
         shelves = SqliteReports(store.engine.path, clock)
         control = Control(
@@ -148,7 +167,7 @@ class Daemon:
                 invoker.logs,
                 shelves=shelves,
                 describe_mapping=supervisor.describe,
-                rooms=lambda: self._rooms(supervisor, invoker),
+                rooms=lambda: {**self._rooms(supervisor, invoker), "asynchronous": events.status()},
             ),
             clock,
             note_clock=self._note_clock,
@@ -162,14 +181,14 @@ class Daemon:
         try:
             async with (
                 _running(
-                    Transitions(store, packages).run,
+                    Transitions(store, packages, self.interpreters).run,
                     Sweeper(store, clock).run,
                     TableSweeper(store, clock).run,
                     StreamSweeper(store, clock).run,
                     Mover(store, clock).run,
                     invoker.run,
                 ),
-                _running(supervisor.run),
+                _running(supervisor.run, events.run),
             ):
                 async with _running(self._server(answer, sock).run):
                     self._tell_ready(sock)
@@ -180,7 +199,9 @@ class Daemon:
                     loop.call_soon(invoker.logs.end_follows)
                     loop.call_soon(self.sqs.end_waits)
                     loop.call_soon(self.kinesis.end_waits)
-                await supervisor.drain(max(0.0, stop_at - anyio.current_time()))
+                async with anyio.create_task_group() as ends:
+                    for drain in (supervisor.drain, events.drain):
+                        ends.start_soon(drain, max(0.0, stop_at - anyio.current_time()))
         finally:
             with anyio.CancelScope(shield=True):
                 await shelves.close()
@@ -198,11 +219,10 @@ class Daemon:
     def _invoker(self, sock: socket.socket) -> Invoker:
         """Return the invoker; its handlers call back to the bound port."""
         settings, limits = self.settings.runtime, self.settings.lambda_
-        interpreters = Interpreters(settings.interpreters, strict=settings.strict)
         return Invoker(
             self.store,
             self.directory,
-            interpreters=interpreters,
+            interpreters=self.interpreters,
             endpoint=url_of(sock, from_here=True),
             account_concurrency=limits.account_concurrency,
             max_environments=limits.max_environments,
@@ -212,7 +232,7 @@ class Daemon:
             credentials=self._handler_credentials if self.settings.auth.mode == "sigv4" else None,
             runtime=PythonRuntime(
                 self.directory,
-                interpreters=interpreters,
+                interpreters=self.interpreters,
                 packages=settings.packages,
                 isolation=settings.isolation,
             ),
@@ -259,6 +279,7 @@ class Daemon:
                 self.clock.set_real()
                 tx.messages.rebase(self.clock.now() - before)
                 tx.streams.rebase(self.clock.now() - before)
+                tx.asynchronous.rebase(self.clock.now() - before)
 
         await self.store.write(unit)
 
@@ -276,9 +297,14 @@ class Daemon:
                 self.sqs,
                 self.kinesis,
                 *lambda_.services(
-                    store, packages, invoker, account_concurrency=self.settings.lambda_.account_concurrency
+                    store,
+                    packages,
+                    invoker,
+                    desk=self.desk,
+                    interpreters=self.interpreters,
+                    account_concurrency=self.settings.lambda_.account_concurrency,
                 ),
-                EventSourceMappingService(store),
+                EventSourceMappingService(store, lambda: self.plugins.services),
                 IamService(store),
                 StsService(credentials),
                 DynamoDbService(store, self.clock),

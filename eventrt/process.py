@@ -7,6 +7,7 @@ order it starts and stops, is `daemon`'s business.
 import asyncio
 import ipaddress
 import os
+import resource
 import signal
 import socket
 import sys
@@ -33,6 +34,7 @@ def run(settings: Settings, *, insecure: bool = False) -> int:
     """Serve until told to stop; return the exit code. What prevents the start is told in one line."""
     configure(level=settings.log.level, format=settings.log.format)
     os.umask(0o077)
+    raise_file_limit()
     try:
         if sys.platform != "linux":
             raise StartupError("eventrt runs on Linux only: its handlers need Linux's processes", exit_code=EX_SOFTWARE)
@@ -94,6 +96,13 @@ class Stop:
         else:
             self.asked.set()
             _LOG.info("daemon.stop_asked", signal=signal.Signals(number).name)
+
+
+def raise_file_limit() -> None:
+    """Let this process open as many files as it may: connections, logs and pipes of handlers are many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def refuse_open_door(settings: Settings, *, insecure: bool) -> None:

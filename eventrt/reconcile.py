@@ -19,7 +19,7 @@ from eventrt.config.declared import Declared, DeclaredFunction, DeclaredMapping,
 from eventrt.config.references import folder_of
 from eventrt.config.settings import Settings
 from eventrt.core import queue_attributes
-from eventrt.core.function_rules import FunctionRef
+from eventrt.core.function_rules import SERVED_RUNTIMES, FunctionRef
 from eventrt.core.functions import CodePackage
 from eventrt.core.mapping_rules import changed_mapping
 from eventrt.core.messages import Queue
@@ -27,6 +27,7 @@ from eventrt.core.refused import Refused
 from eventrt.errors import ConfigurationError
 from eventrt.invoker import functions
 from eventrt.invoker.packages import Packages
+from eventrt.invoker.runtimes.interpreters import Interpreters
 from eventrt.sources import mappings
 from eventrt.store.api import Store, Tx
 
@@ -51,9 +52,10 @@ class Step:
     detail: str = ""
 
 
-async def reconcile(settings: Settings, store: Store, packages: Packages) -> Sequence[Step]:
+async def reconcile(settings: Settings, store: Store, packages: Packages, interpreters: Interpreters) -> Sequence[Step]:
     """Make the declared things be as declared; return what had to be done, and log it.
 
+    Args: interpreters: say whether another interpreter stands in for a Runtime; with `runtime.strict` it is refused.
     Raises: ConfigurationError: a declared thing is refused; nothing was changed.
     """
     declared = settings.declared
@@ -61,9 +63,14 @@ async def reconcile(settings: Settings, store: Store, packages: Packages) -> Seq
         function.code: await packages.describe_folder(folder_of(settings.source, function.code))
         for function in declared.functions
     }
+    remarks: dict[str, str | None] = {}
+    for function in declared.functions:
+        if function.runtime in SERVED_RUNTIMES and function.runtime not in remarks:
+            with _blaming("function", function.name):
+                remarks[function.runtime] = await interpreters.check(function.runtime)
     limit = settings.lambda_.account_concurrency
     steps = await store.write(
-        lambda tx: apply(tx, declared, source=settings.source, code=code, account_concurrency=limit)
+        lambda tx: apply(tx, declared, source=settings.source, code=code, account_concurrency=limit, remarks=remarks)
     )
     for step in steps:
         if step.done != "unchanged":
@@ -76,11 +83,18 @@ async def reconcile(settings: Settings, store: Store, packages: Packages) -> Seq
 
 
 def apply(
-    tx: Tx, declared: Declared, *, source: Path | None, code: Mapping[str, CodePackage], account_concurrency: int
+    tx: Tx,
+    declared: Declared,
+    *,
+    source: Path | None,
+    code: Mapping[str, CodePackage],
+    account_concurrency: int,
+    remarks: Mapping[str, str | None],
 ) -> list[Step]:
     """Create and update what differs, in the order things need each other; the unit of work.
 
-    Args: code: the code package of each declared folder, by the path as declared.
+    Args: code: the code package of each declared folder, by the path as declared. remarks: by runtime, what a
+        function's state says of its interpreter.
     Raises: ConfigurationError: a thing is refused.
     """
     steps: list[Step] = []
@@ -89,7 +103,7 @@ def apply(
             steps.append(Step("queue", queue.name, *_queue(tx, queue)))
     for function in declared.functions:
         with _blaming("function", function.name):
-            done = _function(tx, function, source, code[function.code])
+            done = _function(tx, function, source, code[function.code], remarks.get(function.runtime))
             if _reserve(tx, function, account_concurrency) and done == "unchanged":
                 done = "updated"
             steps.append(Step("function", function.name, done))
@@ -180,7 +194,7 @@ def _check_dead_letters(tx: Tx, queue: Queue) -> None:
         queue_attributes.check_dead_letter_queue(queue, target, queue.attributes["RedrivePolicy"])
 
 
-def _function(tx: Tx, declared: DeclaredFunction, source: Path | None, code: CodePackage) -> Done:
+def _function(tx: Tx, declared: DeclaredFunction, source: Path | None, code: CodePackage, remark: str | None) -> Done:
     settings = functions.FunctionSettings(
         runtime=declared.runtime,
         handler=declared.handler,
@@ -193,7 +207,7 @@ def _function(tx: Tx, declared: DeclaredFunction, source: Path | None, code: Cod
         environment=declared.environment or None,
         packages=str(folder_of(source, declared.packages)) if declared.packages else None,
     )
-    return functions.declare(tx, _ref(declared).key, settings, declared.tags)
+    return functions.declare(tx, _ref(declared).key, settings, declared.tags, remark=remark)
 
 
 def _reserve(tx: Tx, declared: DeclaredFunction, account_concurrency: int) -> bool:

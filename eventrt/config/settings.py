@@ -161,7 +161,7 @@ class RuntimeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class LambdaSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """The limits of an account."""
+    """The limits of an account, and the pace of its retries."""
 
     account_concurrency: Annotated[
         int,
@@ -183,6 +183,16 @@ class LambdaSettings(msgspec.Struct, frozen=True, kw_only=True):
             "invocations wait for one.",
         ),
     ] = 100
+    async_retry_base_s: Annotated[
+        float,
+        Meta(
+            ge=0.001,
+            le=21_600,
+            description="How long an asynchronous event waits before its first retry after an error of the "
+            "function; before the second it waits twice as long. On AWS it is 60.",
+            extra={"unit": "seconds"},
+        ),
+    ] = 60.0
 
 
 class SqsSettings(msgspec.Struct, frozen=True, kw_only=True):

@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeAlias
 
+from eventrt.core.recursion import RecursiveLoop
+
 State = Literal["Pending", "Active", "Inactive", "Failed"]
 UpdateStatus = Literal["InProgress", "Successful", "Failed"]
 
@@ -63,6 +65,10 @@ class FunctionVersion:
     packages: str | None = None
     """A folder (a venv or a `pip install --target`) put on the handler's path; declared functions only."""
     tags: Mapping[str, str] = field(default_factory=dict)
+    dead_letter_arn: str | None = None
+    """Where an asynchronous event goes whose attempts were in vain (DeadLetterConfig)."""
+    recursive_loop: RecursiveLoop = "Terminate"
+    """What becomes of an event that has passed the function too often; belongs to the function as a whole."""
 
     @property
     def key(self) -> "FunctionKey":

@@ -23,6 +23,7 @@ class Message:
     """What is handed over: a body (text, mostly JSON) and what a target may carry along with it.
 
     `group_id` and `deduplication_id` matter to FIFO queues only. `sender_id` is who the queue names as sender.
+    `object_key` is the key under which a bucket keeps the body, `content_type` what it is then.
     """
 
     body: str
@@ -31,6 +32,8 @@ class Message:
     group_id: str | None = None
     deduplication_id: str | None = None
     sender_id: str = ""
+    object_key: str | None = None
+    content_type: str = "application/json"
 
 
 class Acceptor(Protocol):

@@ -7,7 +7,6 @@ runtime's.
 
 import asyncio
 import os
-import random
 import signal
 import time
 from collections.abc import Callable, Mapping
@@ -71,7 +70,6 @@ class Environment:
         self.made_at = self._loop.time()
         packages = site_packages(function.packages) if function.packages else None
         self._wants_boto3 = wants_boto3
-        self._sampled = 1 if function.tracing_mode == "Active" else 0
         self._launch = Launch(
             space=number,
             code=function.code.folder,
@@ -183,8 +181,8 @@ class Environment:
         """How long the running invocation may still take."""
         return self._deadline - _perf()
 
-    def send(self, invocation: Invocation) -> None:
-        """Hand the running invocation to the process."""
+    def send(self, invocation: Invocation, trace: str) -> None:
+        """Hand the running invocation to the process; `trace` is the header its handler sees."""
         remaining_s = self._deadline - _perf()
         if self._timer is None:
             self._timer = self._loop.call_later(max(0.0, remaining_s), self._on_time)
@@ -196,7 +194,7 @@ class Environment:
                 invocation.payload or b"{}",
                 invocation.request_id,
                 invocation.invoked_arn,
-                invocation.trace_header or _new_trace(self._sampled),
+                trace,
                 invocation.client_context or b"",
                 float(int((_wall() + remaining_s) * 1000)),
             )
@@ -361,12 +359,6 @@ class Environment:
             self._timer = None
         await self.end_process()
         self._runtime.forget(self.number)
-
-
-def _new_trace(sampled: int) -> str:
-    """Return a trace header for an invocation whose caller sent none; sampled where the function asks for tracing."""
-    number = random.getrandbits(160)
-    return f"Root=1-{int(_wall()):08x}-{number >> 64:024x};Parent={number & (2**64 - 1):016x};Sampled={sampled}"
 
 
 def new_stream(function: FunctionVersion) -> str:

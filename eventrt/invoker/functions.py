@@ -29,6 +29,7 @@ from eventrt.core.function_rules import (
     merge_tags,
 )
 from eventrt.core.functions import CodePackage, Function, FunctionKey, FunctionVersion
+from eventrt.core.recursion import RecursiveLoop
 from eventrt.core.refused import Refused
 from eventrt.store.api import Tx
 
@@ -61,6 +62,7 @@ class FunctionSettings:
     tracing_mode: str = "PassThrough"
     log_group: str | None = None
     packages: str | None = None
+    dead_letter_arn: str | None = None
 
 
 SETTINGS = tuple(FunctionSettings.__dataclass_fields__)
@@ -233,15 +235,24 @@ def update(tx: Tx, ref: FunctionRef, changes: Mapping[str, Any], *, revision_id:
     return updated
 
 
-def complete_transitions(tx: Tx) -> int:
-    """Make every function Active and its update Successful; return how many there were."""
-    functions = tx.functions.in_transition()
+def runtimes_in_transition(tx: Tx) -> set[str]:
+    """Return the runtimes of the functions that wait for their transition to be completed."""
+    return {function.latest.runtime for function in tx.functions.in_transition()}
+
+
+def complete_transitions(tx: Tx, remarks: Mapping[str, str | None] | None = None) -> int:
+    """Make functions Active and their updates Successful; return how many there were.
+
+    Args: remarks: per runtime what the state's reason says, such as that another interpreter stands in for it.
+        A function whose runtime has no entry is left for the next time. None has nothing to say of any.
+    """
+    functions = [f for f in tx.functions.in_transition() if remarks is None or f.latest.runtime in remarks]
     for function in functions:
         latest = replace(
             function.latest,
             revision_id=_new_id(),
             state="Active",
-            state_reason=None,
+            state_reason=None if remarks is None else remarks[function.latest.runtime],
             state_reason_code=None,
             update_status="Successful",
             update_status_reason=None,
@@ -275,32 +286,48 @@ def delete(tx: Tx, ref: FunctionRef) -> None:
             "Deletion of aliases is not currently supported.",
         )
     tx.functions.delete(*ref.key)
+    tx.asynchronous.give_up(ref.key)
     tx.announce(topic(function.latest))
     tx.announce(CODE)
 
 
-def declare(tx: Tx, key: FunctionKey, settings: FunctionSettings, tags: Mapping[str, str] | None = None) -> Declared:
+def declare(
+    tx: Tx,
+    key: FunctionKey,
+    settings: FunctionSettings,
+    tags: Mapping[str, str] | None = None,
+    *,
+    remark: str | None = None,
+) -> Declared:
     """Make the function be as declared, Active at once; say what had to be done.
 
     A function that was made or changed through the API and has the same name becomes as declared. `settings.code`
     is a folder package (`packages.describe_folder`), whose hash tells whether the files changed.
 
-    Args: tags: None leaves the tags alone.
+    Args: tags: None leaves the tags alone. remark: what the state's reason says of its interpreter.
     Raises: Refused: a rule is broken.
     """
     check(settings)
     function = tx.functions.find(*key)
     if function is None:
         version = _version(key, settings, modified_at=tx.now, tags=merge_tags({}, tags or {}))
-        tx.functions.save(Function(replace(version, update_status="Successful")))
+        tx.functions.save(Function(replace(version, update_status="Successful", state_reason=remark)))
         tx.announce(topic(version))
         return "created"
     latest = function.latest
     wanted_tags = latest.tags if tags is None else merge_tags({}, tags)
     if _settings(latest) == settings and wanted_tags == latest.tags and not function.is_in_transition:
+        if latest.state_reason != remark:
+            tx.functions.save(replace(function, latest=replace(latest, state_reason=remark)))
         return "unchanged"
     version = _version(key, settings, modified_at=tx.now, tags=wanted_tags)
-    version = replace(version, update_status="Successful", reserved_concurrency=latest.reserved_concurrency)
+    version = replace(
+        version,
+        update_status="Successful",
+        state_reason=remark,
+        reserved_concurrency=latest.reserved_concurrency,
+        recursive_loop=latest.recursive_loop,
+    )
     if _settings(latest) == settings:
         version = replace(version, configuration_id=latest.configuration_id)
     tx.functions.save(replace(function, latest=version, serving=None))
@@ -347,6 +374,17 @@ def reserved_concurrency(tx: Tx, ref: FunctionRef) -> int | None:
     """
     refuse_qualified(ref)
     return find(tx, ref, missing_arn=f"{ref.arn}:$LATEST").latest.reserved_concurrency
+
+
+def set_recursive_loop(tx: Tx, ref: FunctionRef, wanted: RecursiveLoop) -> None:
+    """Say what becomes of events that go round in a loop through the function.
+
+    Raises: Refused: there is no such function.
+    """
+    function = find(tx, ref)
+    if wanted != function.latest.recursive_loop:
+        _save_both(tx, function, {"recursive_loop": wanted})
+        tx.announce(topic(function.latest))
 
 
 def add_permission(

@@ -16,9 +16,12 @@ import anyio.to_thread
 import structlog
 from anyio.abc import TaskGroup, TaskStatus
 
+from eventrt.core.asynchronous import RECURSION
 from eventrt.core.concurrency import ConcurrencyPool
 from eventrt.core.functions import FunctionVersion
 from eventrt.core.records import FunctionError, Outcome, ServiceFault, Throttled
+from eventrt.core.recursion import MESSAGE as LOOP_STOPPED
+from eventrt.core.recursion import MOST_PASSES, entered, mark_of
 from eventrt.invoker import variables
 from eventrt.invoker.environments import Environment, EnvironmentFailed, new_stream
 from eventrt.invoker.functions import TRANSITIONS
@@ -26,6 +29,7 @@ from eventrt.invoker.invocation import Invocation
 from eventrt.invoker.report import EXIT_ERROR
 from eventrt.invoker.runtimes.interpreters import Interpreter, Interpreters, NoInterpreter
 from eventrt.invoker.runtimes.python import PythonRuntime, own_interpreter
+from eventrt.invoker.traces import trace_of
 from eventrt.observability.function_logs import FunctionLogs
 from eventrt.store.api import Store
 
@@ -48,10 +52,11 @@ _LOG = structlog.get_logger("eventrt.invoker")
 class _Entry:
     """What the invoker holds of one function: the version to run, its environments, the idle ones last used last."""
 
-    __slots__ = ("environments", "idle", "key", "pool", "version", "wants_boto3")
+    __slots__ = ("environments", "idle", "key", "mark", "pool", "version", "wants_boto3")
 
     def __init__(self, key: FunctionKey, pool: ConcurrencyPool) -> None:
         self.key = key
+        self.mark = mark_of(f"arn:aws:lambda:{key[1]}:{key[0]}:function:{key[2]}")
         self.pool = pool
         self.version: FunctionVersion | None = None
         self.environments: set[Environment] = set()
@@ -143,6 +148,12 @@ class Invoker:
                 409,
                 {"Type": "User"},
             )
+        trace, passes = entered(
+            trace_of(invocation.trace_header, 1 if function.tracing_mode == "Active" else 0), entry.mark
+        )
+        if passes > MOST_PASSES and function.recursive_loop == "Terminate":
+            _LOG.warning("function.loop_stopped", function=function.name, passes=passes - 1)
+            return ServiceFault(RECURSION, LOOP_STOPPED, 400, {"Type": "User"})
         pool = entry.pool
         reserved = function.reserved_concurrency
         if reserved is None and pool.unreserved_running >= ALWAYS_UNRESERVED:
@@ -156,10 +167,10 @@ class Invoker:
         if environment is not None and environment.process is not None:
             self._reserved[environment] = reserved is not None
             environment.open_invocation(invocation, future)
-            environment.send(invocation)
+            environment.send(invocation, trace)
         else:
             self._tasks.start_soon(
-                self._invoke_cold, entry, function, environment, invocation, future, reserved is not None
+                self._invoke_cold, entry, function, environment, invocation, trace, future, reserved is not None
             )
         outcome = await future
         if self._is_closing and isinstance(outcome, FunctionError) and outcome.error_type == EXIT_ERROR:
@@ -172,6 +183,7 @@ class Invoker:
         function: FunctionVersion,
         environment: Environment | None,
         invocation: Invocation,
+        trace: str,
         future: "asyncio.Future[Outcome]",
         is_reserved: bool,
     ) -> None:
@@ -189,7 +201,7 @@ class Invoker:
                     if failure is not None:
                         environment.fail(failure)
                         return
-                environment.send(invocation)
+                environment.send(invocation, trace)
             except (EnvironmentFailed, NoInterpreter, OSError) as error:
                 _LOG.error("environment.failed", function=function.name, error=str(error))
                 self._give_up(entry, environment, future, is_reserved, error)

@@ -13,7 +13,7 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol
 
 import anyio
 import orjson
@@ -35,21 +35,15 @@ from eventrt.core.records import (
     Throttled,
 )
 from eventrt.core.scaling import FIRST_CONCURRENCY, MOST_CONCURRENCY
+from eventrt.core.recursion import mark_of
 from eventrt.errors import StoreFull
 from eventrt.invoker.invocation import Invocation
 from eventrt.pollers import sqs
+from eventrt.pollers.commits import DISK_RETRY_S, commit
 from eventrt.pollers.reports import BatchObserver, BatchReport
 from eventrt.store.api import Store, Tx, Watch
 
-T = TypeVar("T")
-
 _LOG = structlog.get_logger("eventrt.pollers")
-
-DISK_RETRY_S = 1.0
-"""How long to wait, on the clock, before a unit that found the disk full is tried again."""
-
-COMMIT_GRACE_S = 5.0
-"""How long a settle may still take once its task is cancelled."""
 
 
 class Invokes(Protocol):
@@ -370,6 +364,7 @@ class QueueRunner:
             request_id=request_id,
             invoked_arn=mapping.function_arn,
             qualifier=mapping.qualifier,
+            trace_header=sqs.trace_of(batch.records, mark_of(mapping.unqualified_function_arn)),
         )
         self._share()
         started = time.perf_counter()
@@ -402,7 +397,7 @@ class QueueRunner:
             mapping = self.mapping
             while True:
                 try:
-                    refused = await self._commit(lambda tx: sqs.settle(tx, mapping, done, released))
+                    refused = await commit(self._store, lambda tx: sqs.settle(tx, mapping, done, released))
                     break
                 except StoreFull as error:
                     _LOG.warning("batch.settle_delayed", mapping_id=mapping.id, error=str(error))
@@ -417,23 +412,6 @@ class QueueRunner:
             )
         if action.batch is not None:
             self._tell(action, len(refused))
-
-    async def _commit(self, unit: Callable[[Tx], T]) -> T:
-        """Run a unit to its commit. A cancellation meanwhile does not undo it: the unit has run, or runs shielded."""
-        has_run = False
-
-        def run(tx: Tx) -> T:
-            nonlocal has_run
-            has_run = True
-            return unit(tx)
-
-        try:
-            return await self._store.write(run)
-        except asyncio.CancelledError:
-            if not has_run:
-                with anyio.move_on_after(COMMIT_GRACE_S, shield=True):
-                    await self._store.write(run)
-            raise
 
     async def _extend(self, batch: Batch) -> None:
         mapping = self.mapping

@@ -15,6 +15,7 @@ from eventrt.core.functions import FunctionVersion
 from eventrt.core.mapping import EventSourceMapping
 from eventrt.core.messages import MessageAttribute, ReceivedMessage
 from eventrt.core.records import Record
+from eventrt.core.recursion import deepest
 from eventrt.sources import queues
 from eventrt.store.api import Tx
 
@@ -134,6 +135,12 @@ def extend(tx: Tx, mapping: EventSourceMapping, records: Sequence[Record]) -> in
 def event_of(records: Sequence[Record]) -> bytes:
     """Return the JSON event that delivers the records."""
     return b'{"Records":[' + b",".join([record.receipt.json for record in records]) + b"]}"  # type: ignore[attr-defined]
+
+
+def trace_of(records: Sequence[Record], mark: str) -> str | None:
+    """Return the trace header that an invocation with the records goes on with; None when none of them has one."""
+    headers = [header for record in records if (header := record.body["attributes"].get("AWSTraceHeader")) is not None]
+    return deepest(headers, mark) if headers else None
 
 
 def _record(message: ReceivedMessage, arn: str, region: str) -> Record:

@@ -9,6 +9,9 @@ from collections.abc import Callable, Hashable
 from contextlib import AbstractContextManager
 from typing import Protocol, TypeVar
 
+from eventrt.store.asynchronous import AsynchronousRepository
+from eventrt.store.buckets import BucketRepository, ObjectRepository
+from eventrt.store.checkpoints import CheckpointRepository
 from eventrt.store.functions import FunctionRepository
 from eventrt.store.identities import IdentityRepository
 from eventrt.store.mappings import MappingRepository
@@ -53,6 +56,21 @@ class Tx(Protocol):
         ...
 
     @property
+    def buckets(self) -> BucketRepository:
+        """Buckets and what is set on them."""
+        ...
+
+    @property
+    def objects(self) -> ObjectRepository:
+        """Objects, their versions, uploads in parts."""
+        ...
+
+    @property
+    def asynchronous(self) -> AsynchronousRepository:
+        """Asynchronous events, and the configs that say what becomes of them."""
+        ...
+
+    @property
     def functions(self) -> FunctionRepository:
         """Functions, their configuration, policies and concurrency."""
         ...
@@ -60,6 +78,11 @@ class Tx(Protocol):
     @property
     def mappings(self) -> MappingRepository:
         """Event source mappings."""
+        ...
+
+    @property
+    def checkpoints(self) -> CheckpointRepository:
+        """How far each mapping of a stream is."""
         ...
 
     @property

@@ -12,6 +12,7 @@ import orjson
 import pytest
 
 from eventrt.core.records import FunctionError, ServiceFault, Succeeded, Throttled
+from eventrt.core.recursion import mark_of
 from eventrt.invoker.invocation import Invocation
 from eventrt.invoker.runtimes.interpreters import Interpreters, NoInterpreter
 from eventrt.invoker.runtimes.python import PythonRuntime
@@ -100,7 +101,7 @@ async def test_a_handler_gets_awss_variables_and_no_others(tmp_path):
         "_AWS_XRAY_DAEMON_ADDRESS": "169.254.100.1",
         "_AWS_XRAY_DAEMON_PORT": "2000",
         "_HANDLER": "app.handler",
-        "_X_AMZN_TRACE_ID": "Root=1-2-3;Sampled=1",
+        "_X_AMZN_TRACE_ID": f"Root=1-2-3;Sampled=1;Lineage=1:{mark_of(function.arn)}:0",
     }
 
 
@@ -108,7 +109,7 @@ async def test_a_trace_header_is_made_where_the_caller_sent_none(tmp_path):
     async with running_invoker(tmp_path) as bench:
         function = bench.function("import os\nhandler = lambda event, context: os.environ['_X_AMZN_TRACE_ID']\n")
         header = await bench.result(function)
-        assert re.fullmatch(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0", header)
+        assert re.fullmatch(r"Root=1-[0-9a-f]{8}-[0-9a-f]{24};Parent=[0-9a-f]{16};Sampled=0;Lineage=1:[0-9a-f]{8}:0", header)
 
 
 @MODES

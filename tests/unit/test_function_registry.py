@@ -14,6 +14,7 @@ from eventrt.core.refused import Refused
 from eventrt.invoker import functions
 from eventrt.invoker.functions import FunctionSettings
 from eventrt.invoker.packages import Packages
+from eventrt.invoker.runtimes.interpreters import Interpreters
 from eventrt.invoker.transitions import Transitions
 from eventrt.store.sqlite.store import SqliteStore, SqliteTx
 
@@ -119,7 +120,7 @@ async def test_transitions_are_completed_behind_the_commit_and_at_the_next_start
     await create(store)
     packages = Packages(tmp_path / "data", is_power_safe=False, clock=VirtualClock())
     async with anyio.create_task_group() as group:
-        await group.start(Transitions(store, packages).run)
+        await group.start(Transitions(store, packages, Interpreters()).run)
         assert (await found(store)).latest.state == "Active"
         with store.watch(("function", REF.arn)) as bell:
             await store.write(lambda tx: functions.update(tx, REF, {"memory_mb": 256}))

@@ -128,7 +128,7 @@ def test_values_that_change_nothing_are_accepted(lambda_: Any) -> None:
         ({"Publish": True}, "Publish"),
         ({"PackageType": "Image"}, "PackageType"),
         ({"VpcConfig": {"SubnetIds": ["subnet-1"], "SecurityGroupIds": ["sg-1"]}}, "VpcConfig"),
-        ({"DeadLetterConfig": {"TargetArn": "arn:aws:sqs:us-east-1:000000000000:q"}}, "DeadLetterConfig"),
+        ({"DeadLetterConfig": {"TargetArn": "arn:aws:sns:us-east-1:000000000000:t"}}, "SNS topics"),
         ({"TracingConfig": {"Mode": "Active"}}, "TracingConfig.Mode"),
         ({"Layers": ["arn:aws:lambda:us-east-1:000000000000:layer:l:1"]}, "Layers"),
         ({"KMSKeyArn": "arn:aws:kms:us-east-1:000000000000:key/k"}, "KMSKeyArn"),
@@ -530,7 +530,6 @@ def test_a_function_has_no_code_signing_configuration(lambda_: Any) -> None:
     [
         ("publish_version", {}),
         ("create_alias", {"Name": "live", "FunctionVersion": "$LATEST"}),
-        ("invoke_async", {"InvokeArgs": b"{}"}),
         ("invoke_with_response_stream", {}),
         ("create_function_url_config", {"AuthType": "NONE"}),
     ],

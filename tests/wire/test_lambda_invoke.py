@@ -88,13 +88,6 @@ def test_a_dry_run_answers_204_and_runs_nothing(lambda_: Any, echo: str) -> None
     assert error_of(lambda_.invoke, FunctionName=new_name(), InvocationType="DryRun")[0] == 404
 
 
-def test_event_is_refused_by_name(lambda_: Any, echo: str) -> None:
-    status, code, message = error_of(lambda_.invoke, FunctionName=echo, InvocationType="Event")
-    assert (status, code) == (400, "InvalidParameterValueException")
-    assert "InvocationType" in message
-    assert "Event" in message
-
-
 @pytest.mark.parametrize(
     "payload", [b'"\xff"', b"[" * 100_000, b"NaN", b"{", b"nothing", b'{"a":1}}', b"'a'", b"[1,]", b"\xff", b'{"a":01}']
 )

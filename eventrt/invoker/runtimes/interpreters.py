@@ -12,6 +12,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import anyio
+import anyio.to_thread
+
+from eventrt.core.refused import Refused
 from eventrt.errors import EventrtError
 
 OLDEST, NEWEST = 8, 14
@@ -99,6 +103,20 @@ class Interpreters:
             f"There is no {runtime} on this machine; Python {version} ({found.path}) runs the function. "
             f'Install {runtime}, or set runtime.interpreters."{runtime}".'
         )
+
+    async def check(self, runtime: str) -> str | None:
+        """Return the remark on a Runtime (see `remark`); where none can run it, say that, unless it is refused.
+
+        Raises: Refused: there is no interpreter for it, and `runtime.strict` is set.
+        """
+        try:
+            if self.known(runtime) is not None:
+                return self.remark(runtime)
+            return await anyio.to_thread.run_sync(self.remark, runtime)
+        except NoInterpreter as error:
+            if self._strict:
+                raise Refused("InvalidParameterValueException", f"The runtime {runtime} is refused: {error}") from error
+            return str(error)
 
     def _resolve(self, runtime: str) -> Interpreter:
         match = _RUNTIME.fullmatch(runtime)

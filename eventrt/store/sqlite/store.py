@@ -7,12 +7,16 @@ from typing import TypeVar
 
 from eventrt.clock import Clock
 from eventrt.store.api import Topic, Watch
+from eventrt.store.sqlite.asynchronous import SqliteAsynchronous
+from eventrt.store.sqlite.buckets import SqliteBuckets
+from eventrt.store.sqlite.checkpoints import SqliteCheckpoints
 from eventrt.store.sqlite.engine import Durability, Engine, StampedTx
 from eventrt.store.sqlite.functions import SqliteFunctions
 from eventrt.store.sqlite.identities import SqliteIdentities
 from eventrt.store.sqlite.mappings import SqliteMappings
 from eventrt.store.sqlite.messages import SqliteMessages
 from eventrt.store.sqlite.notes import SqliteNotes
+from eventrt.store.sqlite.objects import SqliteObjects
 from eventrt.store.sqlite.queues import SqliteQueues
 from eventrt.store.sqlite.shelves import Shelves
 from eventrt.store.sqlite.streams import SqliteStreams
@@ -32,10 +36,14 @@ class SqliteTx(StampedTx):
         self.messages = SqliteMessages(engine, shelves, self.queues)
         self.streams = SqliteStreams(engine)
         self.tables = SqliteTables(engine)
+        self.asynchronous = SqliteAsynchronous(engine)
         self.functions = SqliteFunctions(engine)
         self.mappings = SqliteMappings(engine)
+        self.checkpoints = SqliteCheckpoints(engine)
         self.identities = SqliteIdentities(engine)
         self.notes = SqliteNotes(engine)
+        self.buckets = SqliteBuckets(engine)
+        self.objects = SqliteObjects(engine)
 
 
 class SqliteStore:

@@ -8,7 +8,9 @@ from urllib.parse import urlencode
 from eventrt.aws.call import Answer, Call, operation
 from eventrt.aws.services.lambda_.common import api_error, page_of, page_start, read, ref_of, write
 from eventrt.aws.services.lambda_.shapes import configuration_of
+from eventrt.core.event_invoke import check_dead_letter_target
 from eventrt.core.function_rules import (
+    SERVED_RUNTIMES,
     TOTAL_CODE_LIMIT_BYTES,
     UNZIPPED_LIMIT_BYTES,
     ZIPPED_LIMIT_BYTES,
@@ -16,9 +18,11 @@ from eventrt.core.function_rules import (
 )
 from eventrt.core.functions import CodePackage, Function, FunctionVersion
 from eventrt.core.refused import Refused
+from eventrt.destinations.desk import Desk
 from eventrt.errors import ApiError
 from eventrt.invoker import functions
 from eventrt.invoker.packages import Packages
+from eventrt.invoker.runtimes.interpreters import Interpreters
 from eventrt.store.api import Store, Tx
 
 _CONFIGURATION = {
@@ -35,14 +39,19 @@ _CONFIGURATION = {
 class FunctionService:
     """Lambda's operations on functions themselves, and on the account's limits.
 
-    Args: account_concurrency: what an account may run at a time in one region.
+    Args: desk: who takes dead letters. interpreters: which Runtimes this machine has.
+        account_concurrency: what an account may run at a time in one region.
     """
 
     service_id = "lambda"
 
-    def __init__(self, store: Store, packages: Packages, *, account_concurrency: int) -> None:
+    def __init__(
+        self, store: Store, packages: Packages, *, desk: Desk, interpreters: Interpreters, account_concurrency: int
+    ) -> None:
         self._store = store
         self._packages = packages
+        self._desk = desk
+        self._interpreters = interpreters
         self._account_concurrency = account_concurrency
 
     # -- create, update, delete
@@ -63,6 +72,7 @@ class FunctionService:
                 "Runtime and Handler are mandatory parameters for functions created with deployment packages."
             )
         _check_source(request["Code"])
+        await self._check_surroundings(changes)
         await read(self._store, lambda tx: functions.check_absent(tx, ref.key))
         async with self._adding(request["Code"]["ZipFile"]) as code:
             settings = functions.FunctionSettings(code=code, **changes)
@@ -99,6 +109,7 @@ class FunctionService:
         ref = ref_of(call, request)
         _refuse_qualifier(ref)
         changes = _changes(request)
+        await self._check_surroundings(changes)
         function = await write(
             self._store,
             lambda tx: functions.update(tx, ref, changes, revision_id=request.get("RevisionId")),
@@ -182,6 +193,20 @@ class FunctionService:
 
     # -- pieces
 
+    async def _check_surroundings(self, changes: Mapping[str, Any]) -> None:
+        """Let settings pass that this machine and this daemon can do.
+
+        Raises: ApiError: nobody takes deliveries for the dead-letter target; with `runtime.strict`, the interpreter
+            is not there.
+        """
+        try:
+            if (target := changes.get("dead_letter_arn")) is not None:
+                check_dead_letter_target(target, is_served=self._desk.takes)
+            if (runtime := changes.get("runtime")) in SERVED_RUNTIMES:
+                await self._interpreters.check(runtime)
+        except Refused as refused:
+            raise api_error(refused) from refused
+
     @asynccontextmanager
     async def _adding(self, archive: bytes) -> AsyncIterator[CodePackage]:
         try:
@@ -253,6 +278,8 @@ def _changes(request: Mapping[str, Any]) -> dict[str, Any]:
         changes["environment"] = dict(environment.get("Variables") or {}) or None
     if (storage := request.get("EphemeralStorage")) is not None:
         changes["ephemeral_storage_mb"] = storage["Size"]
+    if (dead_letter := request.get("DeadLetterConfig")) is not None:
+        changes["dead_letter_arn"] = dead_letter.get("TargetArn") or None
     if (logging := request.get("LoggingConfig")) is not None:
         changes["log_group"] = logging.get("LogGroup")
     return {**changes, **_architectures(request)}

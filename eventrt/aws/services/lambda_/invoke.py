@@ -1,5 +1,7 @@
 """Invoke: the payload's rules before, the outcome's shape after; what happens between is the invoker's.
 
+An asynchronous event is answered once it lies on the shelf; who drains that is `invoker.asynchronous`.
+
 This is a hot path: what depends on the request's words only (whom it names) is remembered, and a payload is
 checked to be JSON without building it.
 """
@@ -13,7 +15,8 @@ from typing import Any, Protocol
 import msgspec
 
 from eventrt.aws.call import Answer, Call, operation
-from eventrt.aws.services.lambda_.common import api_error
+from eventrt.aws.services.lambda_.common import api_error, write
+from eventrt.core.asynchronous import ASYNC_PAYLOAD_LIMIT_BYTES
 from eventrt.core.function_rules import (
     CLIENT_CONTEXT_LIMIT_BYTES,
     PAYLOAD_LIMIT_BYTES,
@@ -22,8 +25,10 @@ from eventrt.core.function_rules import (
     parse_function_name,
 )
 from eventrt.core.records import FunctionError, Outcome, ServiceFault, Succeeded, Throttled
+from eventrt.core.recursion import decoded
 from eventrt.core.refused import Refused
 from eventrt.errors import ApiError
+from eventrt.invoker import async_shelf
 from eventrt.invoker.functions import pending
 from eventrt.invoker.invocation import Invocation
 from eventrt.store.api import Store
@@ -40,7 +45,7 @@ class Invoking(Protocol):
 
 
 class InvokeService:
-    """The Invoke operation, synchronously and as a dry run."""
+    """Invoke (synchronously, asynchronously and as a dry run), and its elder sister InvokeAsync."""
 
     service_id = "lambda"
 
@@ -50,22 +55,23 @@ class InvokeService:
 
     @operation("Invoke")
     async def invoke(self, call: Call, request: Mapping[str, Any]) -> Answer:
-        """Run a function and return its result, or its error with FunctionError set."""
+        """Run a function and return its result, or its error with FunctionError set; or lay an event on the shelf."""
         try:
             ref, invoked_arn = _named(request["FunctionName"], call.account_id, call.region, request.get("Qualifier"))
         except Refused as refused:
             raise api_error(refused) from refused
         payload: bytes = request.get("Payload") or b"{}"
+        kind = request.get("InvocationType")
+        if kind == "Event":
+            await self._accept(call, ref, payload)
+            return {"StatusCode": 202}
         if len(payload) > PAYLOAD_LIMIT_BYTES:
-            raise ApiError(
-                "RequestTooLargeException",
-                f"Request must be smaller than {PAYLOAD_LIMIT_BYTES} bytes for the InvokeFunction operation",
-            )
+            raise _too_large(PAYLOAD_LIMIT_BYTES)
         await self._check(ref)
         _check_json(payload)
         client_context = request.get("ClientContext")
         context = _client_context(client_context) if client_context else None
-        if request.get("InvocationType") == "DryRun":
+        if kind == "DryRun":
             return {"StatusCode": 204}
         wants_log_tail = request.get("LogType") == "Tail"
         outcome = await self._invoker.invoke(
@@ -78,11 +84,40 @@ class InvokeService:
                 invoked_arn=invoked_arn,
                 qualifier=ref.qualifier,
                 client_context=context,
-                trace_header=call.http.headers.get("x-amzn-trace-id"),
+                trace_header=decoded(call.http.headers.get("x-amzn-trace-id")),
                 wants_log_tail=wants_log_tail,
             )
         )
         return _answer(outcome, wants_log_tail=wants_log_tail)
+
+    @operation("InvokeAsync")
+    async def invoke_async(self, call: Call, request: Mapping[str, Any]) -> Answer:
+        """Lay an event on the shelf; the operation that came before InvocationType."""
+        try:
+            ref, _ = _named(request["FunctionName"], call.account_id, call.region, None)
+        except Refused as refused:
+            raise api_error(refused) from refused
+        payload = bytearray()
+        async for chunk in request["InvokeArgs"]:
+            payload += chunk
+            if len(payload) > ASYNC_PAYLOAD_LIMIT_BYTES:
+                raise _too_large(ASYNC_PAYLOAD_LIMIT_BYTES)
+        await self._accept(call, ref, bytes(payload) or b"{}")
+        return {"Status": 202}
+
+    async def _accept(self, call: Call, ref: FunctionRef, payload: bytes) -> None:
+        """Lay an event on the shelf of its function; it is on disk when this returns.
+
+        Raises: ApiError: the event is too large or no JSON, or the function cannot be invoked.
+        """
+        if len(payload) > ASYNC_PAYLOAD_LIMIT_BYTES:
+            raise _too_large(ASYNC_PAYLOAD_LIMIT_BYTES)
+        _check_json(payload)
+        request_id, trace_header = call.request_id, decoded(call.http.headers.get("x-amzn-trace-id"))
+        await write(
+            self._store,
+            lambda tx: async_shelf.accept(tx, ref, payload=payload, request_id=request_id, trace_header=trace_header),
+        )
 
     async def _check(self, ref: FunctionRef) -> None:
         """Let a function pass that can be invoked.
@@ -101,6 +136,13 @@ def _named(name: str, account_id: str, region: str, qualifier: str | None) -> tu
     """Return (whom the request names, the ARN as the handler sees it)."""
     ref = parse_function_name(name, account_id=account_id, region=region, qualifier=qualifier)
     return ref, ref.qualified_arn
+
+
+def _too_large(limit_bytes: int) -> ApiError:
+    return ApiError(
+        "RequestTooLargeException",
+        f"Request must be smaller than {limit_bytes} bytes for the InvokeFunction operation",
+    )
 
 
 def _check_json(payload: bytes) -> None:

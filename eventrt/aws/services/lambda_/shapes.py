@@ -38,6 +38,8 @@ def configuration_of(
     }
     if version.environment is not None:
         members["Environment"] = {"Variables": dict(version.environment)}
+    if version.dead_letter_arn is not None:
+        members["DeadLetterConfig"] = {"TargetArn": version.dead_letter_arn}
     if with_states:
         states = {
             "State": version.state,

@@ -17,6 +17,7 @@ from eventrt.aws.services.sqs.room import (
 )
 from eventrt.core import message_rules as rules
 from eventrt.core.messages import MessageAttribute, MessageDraft, Queue, SentMessage
+from eventrt.core.recursion import decoded
 from eventrt.core.refused import Refused, invalid_parameter, invalid_value, missing_parameter
 from eventrt.errors import ApiError
 from eventrt.sources import queues as shelf
@@ -31,11 +32,11 @@ class Messages(SqsRoom):
     @answers("SendMessage")
     async def send_message(self, call: Call, request: Request) -> Answer:
         """Lay one message on a queue."""
-        sender_id = self.sender_id(call)
+        sender_id, trace_header = self.sender_id(call), decoded(call.http.headers.get("x-amzn-trace-id"))
 
         def unit(tx: Tx) -> tuple[MessageDraft, SentMessage]:
             queue = find_queue(tx, call, request)
-            draft, size_bytes = draft_of(request, queue, sender_id)
+            draft, size_bytes = draft_of(request, queue, sender_id, trace_header)
             rules.check_size(size_bytes, queue.maximum_message_bytes)
             return draft, shelf.send(tx, queue, (draft,))[0]
 
@@ -46,7 +47,7 @@ class Messages(SqsRoom):
     async def send_message_batch(self, call: Call, request: Request) -> Answer:
         """Lay up to ten messages on a queue; each entry succeeds or fails by itself."""
         entry_name = "SendMessageBatchRequestEntry"
-        sender_id = self.sender_id(call)
+        sender_id, trace_header = self.sender_id(call), decoded(call.http.headers.get("x-amzn-trace-id"))
 
         def unit(tx: Tx) -> Answer:
             queue = find_queue(tx, call, request)
@@ -60,7 +61,7 @@ class Messages(SqsRoom):
                 if entry.get("MessageBody") is None:
                     raise missing_parameter(f"{entry_name}.{number}.MessageBody")
                 try:
-                    draft, size_bytes = draft_of(entry, queue, sender_id, in_batch=True)
+                    draft, size_bytes = draft_of(entry, queue, sender_id, trace_header, in_batch=True)
                     total_bytes += size_bytes
                     rules.check_size(size_bytes, queue.maximum_message_bytes, in_batch=True)
                 except Refused as refused:
@@ -147,8 +148,12 @@ class Messages(SqsRoom):
         return await self._store.write(unit)
 
 
-def draft_of(request: Request, queue: Queue, sender_id: str, *, in_batch: bool = False) -> tuple[MessageDraft, int]:
+def draft_of(
+    request: Request, queue: Queue, sender_id: str, trace_header: str | None = None, *, in_batch: bool = False
+) -> tuple[MessageDraft, int]:
     """Return the message a SendMessage (or one entry of a batch) describes, and what it weighs in bytes.
+
+    Args: trace_header: the request's, which the message carries on unless it names one itself.
 
     Raises: Refused: any rule of `core.message_rules`.
     """
@@ -183,7 +188,7 @@ def draft_of(request: Request, queue: Queue, sender_id: str, *, in_batch: bool =
         md5_of_body=rules.md5_hex(body),
         attributes=attributes,
         md5_of_attributes=md5_of_attributes,
-        trace_header=trace[0] if trace else None,
+        trace_header=trace[0] if trace else trace_header,
         md5_of_system_attributes=trace[1] if trace else None,
         delay_s=delay_s,
         group_id=group_id,
