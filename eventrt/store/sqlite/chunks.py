@@ -140,12 +140,13 @@ class Chunks:
         self._engine.connection.executemany("DELETE FROM chunk WHERE id = ?", gone)
         return len(gone)
 
-    def arrive_by(self, shard_id: int, moment: float) -> None:
-        """Let what arrived after a moment have arrived then (a clock went back)."""
-        tip = self.tip(shard_id)
-        if tip is not None and tip[1] > moment:
-            position = self.position_at(shard_id, moment)
-            self._execute(
-                "UPDATE chunk SET arrived_at = ?1 WHERE shard_id = ?2 AND first_sequence > ?3 AND arrived_at > ?1",
-                (moment, shard_id, position if position is not None else 0),
-            )
+    def arrive_by(self, shard_id: int, now: float, *, horizon: float, expired_at: float) -> None:
+        """Let what arrived in the future (a clock went back) have arrived now; what expired before it, at `expired_at`.
+
+        Args: horizon: the moment before which records had expired when the clock went back.
+        """
+        self._execute(
+            "UPDATE chunk SET arrived_at = iif(arrived_at < ?3, min(arrived_at, ?4), min(arrived_at, ?1))"
+            " WHERE shard_id = ?2 AND arrived_at > min(?1, ?4)",
+            (now, shard_id, horizon, expired_at),
+        )

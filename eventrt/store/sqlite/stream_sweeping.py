@@ -142,18 +142,27 @@ class StreamSweeping:
         return removed, max(next_at, now + GATHER_S)
 
     def rebase(self, delta_s: float) -> None:
-        """Let nothing have happened in the future, and what waits for a moment wait as long as before."""
+        """Let nothing have happened in the future, and what waits for a moment wait as long as before.
+
+        What had expired before the clock went back stays expired, swept or not.
+        """
         now = self._engine.tx.now
-        for (shard_id,) in self._execute("SELECT id FROM shard").fetchall():
-            self._chunks.arrive_by(shard_id, now)
-        self._execute("UPDATE shard SET opened_at = min(opened_at, ?1), closed_at = min(closed_at, ?1)", (now,))
         self._execute("UPDATE consumer SET created_at = min(created_at, ?)", (now,))
         for (stream_id,) in self._execute("SELECT id FROM stream").fetchall():
             stream = self._streams.load(stream_id)
+            horizon = stream.horizon(now - delta_s)
+            floor = min(horizon, now)
+            self._execute(
+                "UPDATE shard SET opened_at = min(opened_at, ?1),"
+                " closed_at = iif(closed_at < ?2, min(closed_at, ?3 - 1.0), min(closed_at, ?1)) WHERE stream_id = ?4",
+                (now, horizon, floor, stream_id),
+            )
+            for (shard_id,) in self._execute("SELECT id FROM shard WHERE stream_id = ?", (stream_id,)).fetchall():
+                self._chunks.arrive_by(shard_id, now, horizon=horizon, expired_at=floor - 1.0)
             self._streams.update(
                 stream,
                 created_at=min(stream.created_at, now),
-                floor=min(stream.floor, now),
+                floor=floor,
                 settles_at=None if stream.settles_at is None else stream.settles_at + delta_s,
                 resized_at=tuple(min(moment, now) for moment in stream.resized_at),
                 mode_changed_at=tuple(min(moment, now) for moment in stream.mode_changed_at),

@@ -47,8 +47,8 @@ class Shards(KinesisRoom):
                 raise ApiError(
                     "InvalidArgumentException",
                     f"NewStartingHashKey {asked[:64]} used in SplitShard() on shard {name} in stream {stream.name} "
-                    f"under account {stream.account_id} is not both greater than one plus the shard's StartingHashKey {low} "
-                    f"and less than the shard's EndingHashKey {high}.",
+                    f"under account {stream.account_id} is not both greater than one plus the shard's StartingHashKey "
+                    f"{low} and less than the shard's EndingHashKey {high}.",
                 )
             limits_of(tx, call).check_shards(1)
             shelf.split(tx, stream, shard, key)
