@@ -40,6 +40,9 @@ from eventrt.core.shard_values import (
 WINDOW_MEMBERS_BYTES: Final = 1024
 """What a window adds to the event beside its state: its bounds, the shard, the source (a rounded-up bound)."""
 
+READ_RECORDS: Final = 10_000
+"""One read asks for no more."""
+
 READ_AHEAD_RECORDS: Final = 20_000
 READ_AHEAD_BYTES: Final = 32 * 1024 * 1024
 """What a shard may hold in memory: a lane that stays blocked stops the shard's reading once it holds so much."""
@@ -263,7 +266,9 @@ class ShardMachine:
             if only_full and self._wants_to_read(now):
                 self._reading = True
                 wanted = 2 * self.policy.batch_size * self.policy.lanes
-                return Read(min(10_000, READ_AHEAD_RECORDS - self._buffered, wanted))
+                return Read(min(READ_RECORDS, READ_AHEAD_RECORDS - self._buffered, wanted))
+            if self._reading:
+                break  # what it brings may fill the batches that are not full
         if self._is_finished_whole():
             return Finished()
         return self._wait(now)
@@ -495,16 +500,21 @@ class ShardMachine:
     # -- reading and waiting
 
     def _wants_to_read(self, now: float) -> bool:
-        return (
-            not self._reading
-            and not self._closed
-            and (self._caught_up_at is None or self._must_look_again(self._caught_up_at, now))
-            and self._buffered < READ_AHEAD_RECORDS
-            and self._buffered_bytes < READ_AHEAD_BYTES
-            and any(
-                not lane.ranges and len(lane.buffer) + len(lane.gathered) < self.policy.batch_size
-                for lane in self._lanes
-            )
+        """Is there a lane that could use more records, and may they be held?
+
+        A few batches for every lane are read in any case; more only for a lane that has nothing at all.
+        """
+        if self._reading or self._closed:
+            return False
+        if self._caught_up_at is not None and not self._must_look_again(self._caught_up_at, now):
+            return False
+        if self._buffered >= READ_AHEAD_RECORDS or self._buffered_bytes >= READ_AHEAD_BYTES:
+            return False
+        batch_size = self.policy.batch_size
+        if self._buffered < 4 * batch_size * len(self._lanes):
+            return any(not lane.ranges and len(lane.buffer) + len(lane.gathered) < batch_size for lane in self._lanes)
+        return any(
+            lane.running is None and not lane.ranges and not lane.buffer and not lane.gathered for lane in self._lanes
         )
 
     def _must_look_again(self, caught_up_at: float, now: float) -> bool:
@@ -528,7 +538,7 @@ class ShardMachine:
             if lane.ranges:
                 run = lane.ranges[0]
                 moments.append((run.not_before, _why_delayed(run)))
-            elif lane.buffer or lane.gathered:
+            elif (lane.buffer or lane.gathered) and not self._reading:
                 moments.append((lane.gathering_since + self.policy.window_s, "gathering a batch"))
             if lane.window is not None and lane.window.end_at > now:
                 moments.append((lane.window.end_at, "the end of a tumbling window"))
