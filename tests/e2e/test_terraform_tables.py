@@ -214,8 +214,8 @@ def test_tables_are_made_changed_and_destroyed_without_a_difference_left(
     found = tables.query(
         TableName="orders",
         IndexName="by-state",
-        KeyConditionExpression="#s = :s AND total > :t",
-        ExpressionAttributeNames={"#s": "state"},
+        KeyConditionExpression="#s = :s AND #t > :t",
+        ExpressionAttributeNames={"#s": "state", "#t": "total"},
         ExpressionAttributeValues={":s": {"S": "two"}, ":t": {"N": "12"}},
     )
     assert [item["customer"]["S"] for item in found["Items"]] == ["ada"]
