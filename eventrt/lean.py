@@ -1,18 +1,14 @@
 """A quicker start: what libraries import for others and the daemon never uses is left out.
 
-About a third of the daemon's import time would go to aiohttp's client (with its TLS contexts) and, where it happens to
-be installed, to rich, which structlog looks for. Both are imported as ever by whoever asks for them later.
+Where it happens to be installed, rich would take a good part of the daemon's import time: structlog looks for it. It is
+imported as ever by whoever asks for it later.
 """
 
 import gc
 import importlib
-import importlib.util
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from importlib.metadata import version
-from types import ModuleType
-from typing import Any
 
 
 @contextmanager
@@ -24,8 +20,7 @@ def starting() -> Iterator[None]:
     gc.disable()
     try:
         _import_structlog()
-        with _aiohttp_server_half():
-            yield
+        yield
     finally:
         gc.freeze()
         gc.enable()
@@ -40,32 +35,3 @@ def _import_structlog() -> None:
         importlib.import_module("structlog")
     finally:
         del sys.modules["rich"]
-
-
-@contextmanager
-def _aiohttp_server_half() -> Iterator[None]:
-    """Let `import aiohttp.web_server` import just that: not the package's own `__init__`, which imports its client.
-
-    Afterwards the package is made whole by the first one who asks it for more.
-    """
-    spec = importlib.util.find_spec("aiohttp")
-    if "aiohttp" in sys.modules or spec is None:
-        yield
-        return
-    package = sys.modules["aiohttp"] = importlib.util.module_from_spec(spec)
-    package.__version__ = version("aiohttp")  # type: ignore[attr-defined]  # aiohttp.http asks for it
-    try:
-        yield
-    finally:
-        package.__class__ = _Unfinished
-
-
-class _Unfinished(ModuleType):
-    """A package whose `__init__` has still to run: it does, once something is asked that it would have made."""
-
-    def __getattr__(self, name: str) -> Any:
-        if name.startswith("__") or self.__spec__ is None or self.__spec__.loader is None:
-            raise AttributeError(name)
-        self.__class__ = ModuleType  # type: ignore[assignment]
-        self.__spec__.loader.exec_module(self)
-        return getattr(self, name)

@@ -420,3 +420,91 @@ async def test_the_guard_stands_before_the_handler() -> None:
         assert (await port.ask(text))[0] == 403
         assert (await port.ask(b"GET / HTTP/1.1\r\nHost: evil.example\r\n\r\n"))[0] == 403
         assert (await port.ask(GET))[0] == 200
+
+
+@pytest.mark.parametrize("pieces", [1, 3])
+async def test_a_client_that_offers_another_protocol_is_served_in_http_1_1(pieces: int) -> None:
+    """As the HTTP clients of Java do, which offer HTTP/2 with their first request, whether it has a body or not."""
+    offer = ("Connection: Upgrade, HTTP2-Settings", "Upgrade: h2c", "HTTP2-Settings: AAMAAABk")
+    async with serving(echo) as port:
+        connection = await port.connect()
+        text = post(b"hello, hello", *offer)
+        for start in range(0, len(text), len(text) // pieces):
+            connection.send(text[start : start + len(text) // pieces])
+            await asyncio.sleep(0.02)
+        assert (await connection.answer())[::2] == (200, b"hello, hello")
+        connection.send(post(b"", *offer) + GET)
+        assert [(await connection.answer())[0] for _ in range(2)] == [200, 200]
+        chunked = "\r\n".join(("POST / HTTP/1.1", "Host: localhost", "Transfer-Encoding: chunked", *offer))
+        connection.send(f"{chunked}\r\n\r\n5\r\nhello\r\n0\r\n\r\n".encode())
+        assert (await connection.answer())[0] == 400
+        assert await connection.is_closed()
+
+
+async def test_what_comes_behind_good_requests_is_refused_behind_their_answers() -> None:
+    async with serving(echo) as port:
+        connection = await port.connect()
+        connection.send(post(b"one") + b"NONSENSE\r\n\r\n")
+        assert (await connection.answer())[::2] == (200, b"one")
+        assert (await connection.answer())[0] == 400
+        assert await connection.is_closed()
+
+
+async def test_an_answer_before_the_end_of_the_body_can_be_read() -> None:
+    async with serving(echo, stall_timeout_s=0.5) as port:
+        connection = await port.connect()
+        connection.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 5000000\r\n\r\n" + b"x" * 4_000_000)
+        status, headers, _ = await connection.answer()
+        assert (status, headers["connection"]) == (413, "close")
+        connection.send(b"x" * 1_000_000 + GET)
+        assert await connection.is_closed()
+
+
+async def test_a_client_that_sends_far_ahead_gets_every_answer_in_order() -> None:
+    async with serving(echo) as port:
+        connection = await port.connect()
+        connection.send(b"".join(post(b"%d" % number) for number in range(1000)))
+        assert [(await connection.answer())[2] for _ in range(1000)] == [b"%d" % number for number in range(1000)]
+
+
+async def test_a_body_that_comes_in_pieces_is_read_whole() -> None:
+    async def size(request: Request) -> Response:
+        return Response(body=b"%d" % len(await request.read_body(10_000_000)))
+
+    async with serving(size) as port:
+        connection = await port.connect()
+        connection.send(post(b"x" * 3_000_000) + post(b"x" * 2))
+        assert (await connection.answer())[2] == b"3000000"
+        assert (await connection.answer())[2] == b"2"
+        assert port.server._room.free_bytes == 1024**3
+
+
+async def test_broken_chunks_are_a_400() -> None:
+    async with serving(echo) as port:
+        text = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\nnonsense\r\n"
+        connection = await port.connect()
+        connection.send(text)
+        assert (await connection.answer())[0] == 400
+        assert await connection.is_closed()
+
+
+async def test_trailers_are_no_headers_and_are_bounded() -> None:
+    async def show(request: Request) -> Response:
+        body = await request.read_body(1000)
+        return Response(body=body + b"," + request.headers.get("x-a", "-").encode())
+
+    head = b"POST / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n0\r\n"
+    async with serving(show) as port:
+        assert (await port.ask(head + b"X-A: 1\r\n\r\n"))[2] == b"hello,-"
+        assert (await port.ask(head + b"X-A: " + b"1" * 40_000 + b"\r\n\r\n"))[0] == 400
+
+
+async def test_a_defect_of_the_handler_is_a_500_and_the_connection_goes_on() -> None:
+    async def fail(request: Request) -> Response:
+        raise RuntimeError("on purpose")
+
+    async with serving(fail) as port:
+        connection = await port.connect()
+        for _ in range(2):
+            connection.send(GET)
+            assert (await connection.answer())[::2] == (500, b"internal error\n")
