@@ -167,6 +167,7 @@ class Daemon:
                 invoker.logs,
                 shelves=shelves,
                 describe_mapping=supervisor.describe,
+                inspect_mapping=supervisor.inspect,
                 rooms=lambda: {**self._rooms(supervisor, invoker), "asynchronous": events.status()},
             ),
             clock,

@@ -1,10 +1,11 @@
 """What `eventrt status` prints: rooms, queues and mappings of a running daemon, as plain columns."""
 
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 import click
 
-from eventrt.console.client import Client
+from eventrt.console.client import Client, NotFound
 
 
 def show_status(client: Client, *, account: str, region: str) -> None:
@@ -43,6 +44,37 @@ def show_status(client: Client, *, account: str, region: str) -> None:
             for mapping in mappings
         ],
     )
+    _table(
+        ("SHARD", "STATE", "CHECKPOINT", "BEHIND", "AGE", "ATTEMPTS", "WAITS FOR"),
+        [
+            row
+            for mapping in mappings
+            if "shards" in mapping["poller"]
+            for row in _shards(client, mapping)
+        ],
+    )
+
+
+def _shards(client: Client, mapping: dict[str, Any]) -> Iterable[Sequence[object]]:
+    """Return a row for each shard of a stream's mapping that is not finished."""
+    name = f"{_last(mapping['source_arn'])} → {_last(mapping['function_arn'])}"
+    try:
+        mapping = client.get(f"/_eventrt/mappings/{mapping['uuid']}")
+    except NotFound:
+        return  # it was deleted meanwhile
+    for shard in mapping["poller"].get("shards", ()):
+        if shard["state"] == "finished":
+            continue
+        lag, age_ms = shard.get("lag_records"), shard.get("iterator_age_ms")
+        yield (
+            f"{name} {shard['shard_id']}",
+            shard["state"],
+            shard.get("checkpoint") or "",
+            "" if lag is None else f"{lag} records",
+            "" if age_ms is None else f"{age_ms / 1000:.1f} s",
+            shard.get("attempts", ""),
+            shard["waiting_for"],
+        )
 
 
 def _facts(facts: dict[str, object]) -> str:

@@ -92,6 +92,7 @@ class Control:
             (re.compile(r"/_eventrt/queues"), {"GET": self._queues}),
             (re.compile(r"/_eventrt/queues/([^/]+)/messages"), {"GET": self._peek}),
             (re.compile(r"/_eventrt/mappings"), {"GET": self._mappings}),
+            (re.compile(r"/_eventrt/mappings/([^/]+)"), {"GET": self._mapping}),
             (re.compile(r"/_eventrt/functions"), {"GET": self._functions}),
             (re.compile(r"/_eventrt/functions/([^/]+)/logs"), {"GET": self._logs}),
             (re.compile(r"/_eventrt/functions/([^/]+)/code"), {"GET": self._code}),
@@ -199,6 +200,12 @@ class Control:
     async def _mappings(self, ask: _Ask) -> Response:
         found = await self._reports.mappings(ask.query.get("account"), ask.query.get("region"))
         return _json({"mappings": found})
+
+    async def _mapping(self, ask: _Ask) -> Response:
+        found = await self._reports.mapping(ask.names[0].lower())
+        if found is None:
+            raise Refused(404, f"there is no mapping {ask.names[0]!r}")
+        return _json(found)
 
     async def _functions(self, ask: _Ask) -> Response:
         return _json({"functions": await self._reports.functions(ask.account, ask.region)})

@@ -4,7 +4,7 @@ Everything is read, nothing disturbed: a peek leases nothing, counts are those t
 """
 
 import base64
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from typing import Any
 
 from eventrt.core.functions import FunctionVersion
@@ -25,6 +25,7 @@ class Reports:
     Args:
         shelves: looks at messages without disturbing them.
         describe_mapping: what the poller of a mapping (by UUID) is doing.
+        inspect_mapping: the same, with how far each shard of a stream is behind.
         rooms: the status of each room by name, asked anew for each health report.
     """
 
@@ -36,6 +37,7 @@ class Reports:
         *,
         shelves: MessageReports,
         describe_mapping: Callable[[str], Mapping[str, Any]],
+        inspect_mapping: Callable[[str], Awaitable[Mapping[str, Any]]],
         rooms: Callable[[], Mapping[str, Mapping[str, Any]]],
     ) -> None:
         self._store = store
@@ -43,6 +45,7 @@ class Reports:
         self._logs = logs
         self._shelves = shelves
         self._describe_mapping = describe_mapping
+        self._inspect_mapping = inspect_mapping
         self._rooms = rooms
 
     def health(self) -> Mapping[str, Mapping[str, Any]]:
@@ -87,6 +90,27 @@ class Reports:
             if account_id in (None, mapping.account_id) and region in (None, mapping.region)
         ]
 
+    async def mapping(self, mapping_id: str) -> Mapping[str, Any] | None:
+        """Return a mapping with what its poller is doing, and of a stream how far it is in each shard; None for none.
+
+        `checkpoints` are those on disk, by shard; a mapping that is disabled goes on from there.
+        """
+        mapping = await self._store.read(lambda tx: tx.mappings.get(mapping_id))
+        if mapping is None:
+            return None
+        shown = {**self._mapping(mapping), "poller": await self._inspect_mapping(mapping_id)}
+        if mapping.is_of_stream:
+            kept = await self._store.read(lambda tx: tx.checkpoints.of(mapping_id))
+            shown["checkpoints"] = {
+                shard.partition("@")[0]: {
+                    "checkpoint": checkpoint.progress.checkpoint or None,
+                    "is_finished": checkpoint.is_finished,
+                    "saved_at": checkpoint.saved_at,
+                }
+                for shard, checkpoint in kept.items()
+            }
+        return shown
+
     async def functions(self, account_id: str, region: str) -> list[Mapping[str, Any]]:
         """Return every function of an account and region, in order of names."""
 
@@ -128,6 +152,7 @@ class Reports:
             "function_arn": mapping.function_arn,
             "state": mapping.state,
             "problem": mapping.problem,
+            "last_result": mapping.last_result,
             "poller": self._describe_mapping(mapping.id),
         }
 
