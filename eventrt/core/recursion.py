@@ -48,7 +48,7 @@ def entered(header: str, mark: str) -> tuple[str, int]:
             for entry in part[8:].split("|"):
                 count, _, rest = entry.partition(":")
                 if rest.partition(":")[0] == mark:
-                    passes += int(count) if count.isdecimal() and len(count) < 6 else 0
+                    passes += int(count) if count.isascii() and count.isdecimal() and len(count) < 6 else 0
                 elif rest:
                     others.append(entry)
             passes += 1

@@ -469,14 +469,13 @@ class AsyncDrain:
 
     async def _rest(self) -> None:
         """Wait for a full disk, without holding up the clock."""
-        token, self._token = self._token, None
-        if token is not None:
-            token.__exit__(None, None, None)
+        token = self._token
+        assert token is not None
+        token.__exit__(None, None, None)
         try:
             await self._clock.sleep_until(self._clock.now() + DISK_RETRY_S)
         finally:
-            self._token = self._clock.working()
-            self._token.__enter__()
+            token.__enter__()
 
     def _settled(self, settled: Settled, outcomes: Sequence[Outcome]) -> None:
         """See to retries, and tell of what did not go well."""
