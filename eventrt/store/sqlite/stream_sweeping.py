@@ -70,8 +70,8 @@ class StreamSweeping:
         self._engine.on_undo(self._look_anew)
         next_at = self._settle(now)
         removed = self._sweep_orphans(limit)
-        if removed < limit:
-            expired, expires_at = self._sweep_expired(limit - removed, now)
+        if not self._may_have_orphans:
+            expired, expires_at = self._sweep_expired(max(1, limit - removed), now)
             removed, next_at = removed + expired, min(next_at, expires_at)
         else:
             next_at = now
@@ -90,7 +90,10 @@ class StreamSweeping:
         return INFINITY if settles_at is None else float(settles_at)
 
     def _sweep_orphans(self, limit: int) -> int:
-        """Remove chunks of shards that no stream has any more, and each shard with its last chunk."""
+        """Remove chunks of shards that no stream has any more, and each shard with its last chunk.
+
+        Returns: how many rows went; when none is left, `_may_have_orphans` is False.
+        """
         removed = 0
         while self._may_have_orphans and removed < limit:
             row = self._execute(
@@ -102,7 +105,7 @@ class StreamSweeping:
             trimmed = self._chunks.trim(row[0], None, limit - removed)
             removed += trimmed
             if self._chunks.first(row[0]) is not None:
-                return limit  # the slice is full by its bytes
+                break  # the slice is full
             self._execute("DELETE FROM shard WHERE id = ?", row)
             removed += 1
         return removed

@@ -472,11 +472,8 @@ def _encode_settings(stream: Stream) -> str:
 
 
 def decode_settings(text: str) -> dict[str, Any]:
-    """Return the members of a stream that its settings hold."""
-    settings = _settings_of(text)
-    for name in ("shard_level_metrics", "resized_at", "mode_changed_at"):
-        settings[name] = tuple(settings[name])
-    return settings
+    """Return the members of a stream that its settings hold; what is a list there is a tuple here."""
+    return {name: tuple(value) if value.__class__ is list else value for name, value in _settings_of(text).items()}
 
 
 def _decode_stream(row: tuple[Any, ...]) -> Stream:
