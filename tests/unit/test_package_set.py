@@ -19,6 +19,17 @@ def test_by_default_it_is_boto3_with_what_it_needs_and_nothing_else(tmp_path):
     assert set(os.listdir(folder)) == set(found.entries)
 
 
+def test_what_a_copy_of_the_data_directory_made_of_the_links_becomes_links_again(tmp_path):
+    found = package_set.find("")
+    target = tmp_path / "packages"
+    (target / "boto3").mkdir(parents=True)
+    (target / "boto3" / "__init__.py").write_text("")
+    (target / "six.py").write_text("")
+    folder = found.lay_out(target)
+    assert {entry.name for entry in target.iterdir() if entry.is_symlink()} == set(os.listdir(folder))
+    assert set(os.listdir(folder)) == set(found.entries)
+
+
 def test_a_folder_or_a_venv_takes_its_place(tmp_path):
     (tmp_path / "target" / "boto3").mkdir(parents=True)
     found = package_set.find(str(tmp_path / "target"))

@@ -6,6 +6,7 @@ environment. The setting `runtime.packages` names another folder: a `pip install
 
 import os
 import re
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,7 +71,9 @@ class PackageSet:
             return self.folder
         target.mkdir(mode=0o700, parents=True, exist_ok=True)
         for link in target.iterdir():
-            if self.entries.get(link.name) != os.readlink(link):
+            if link.is_dir() and not link.is_symlink():
+                shutil.rmtree(link)  # a copy of the data directory that followed the links
+            elif not link.is_symlink() or self.entries.get(link.name) != os.readlink(link):
                 link.unlink()
         for name, path in self.entries.items():
             if not (target / name).is_symlink():
