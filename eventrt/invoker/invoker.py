@@ -507,7 +507,7 @@ class Invoker:
         try:
             interpreter = await self.interpreter(runtime)
             await self.runtime.zygote(interpreter, with_boto3=with_boto3)
-        except (NoInterpreter, EnvironmentFailed) as error:
+        except (NoInterpreter, EnvironmentFailed, OSError) as error:
             # Whoever invokes such a function is told; here it is only that nothing can be prepared.
             if self._is_stopping:
                 return

@@ -2,6 +2,7 @@
 
 import os
 import re
+import shutil
 import sys
 import time
 from pathlib import Path
@@ -606,4 +607,19 @@ async def test_compiled_modules_are_kept_from_one_environment_to_the_next(tmp_pa
         assert not compiled_below(Path(function.code.folder))
         bench.change(function)
         await anyio.lowlevel.checkpoint()
+        assert await bench.result(function) == 1
+
+
+async def test_what_cannot_be_prepared_costs_the_daemon_nothing_and_its_callers_an_answer(tmp_path):
+    in_the_way = tmp_path / "data" / "runtime"
+    async with running_invoker(tmp_path) as bench:
+        function = bench.function("def handler(event, context): return 1")
+        assert await bench.result(function) == 1
+    shutil.rmtree(in_the_way)
+    in_the_way.write_text("no folder")
+    async with running_invoker(tmp_path) as bench:
+        function = bench.function("def handler(event, context): return 1")
+        outcome = await bench.invoke(function)
+        assert isinstance(outcome, ServiceFault), outcome
+        in_the_way.unlink()
         assert await bench.result(function) == 1
