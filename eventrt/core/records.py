@@ -35,20 +35,22 @@ class Written(Mapping[str, Any]):
         self.json = written
         self._read = members
 
-    def _members(self) -> Mapping[str, Any]:
+    @property
+    def members(self) -> Mapping[str, Any]:
+        """The object that the JSON stands for, as JSON gives it."""
         members = self._read
         if members is None:
             members = self._read = json.loads(self.json)
         return members
 
     def __getitem__(self, name: str) -> Any:
-        return self._members()[name]
+        return self.members[name]
 
     def __iter__(self) -> Iterator[str]:
-        return iter(self._members())
+        return iter(self.members)
 
     def __len__(self) -> int:
-        return len(self._members())
+        return len(self.members)
 
 
 @dataclass(frozen=True, slots=True)

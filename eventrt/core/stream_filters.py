@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 from eventrt.core.filters import Loads, RecordFilter, compile_filters
 from eventrt.core.mapping import Kind
-from eventrt.core.records import Record
+from eventrt.core.records import Record, Written
 
 Matches: TypeAlias = Callable[[Record], bool]
 """Does this record pass?"""
@@ -37,12 +37,18 @@ def compile_stream_filters(patterns: Sequence[str], kind: Kind, *, loads: Loads 
     passes = compile_filters(patterns, member="")
     assert passes is not None
     body_passes = passes
-    return lambda record: body_passes(record.body)
+    return lambda record: body_passes(_members_of(record.body))
+
+
+def _members_of(body: Mapping[str, Any]) -> Mapping[str, Any]:
+    """Return a body as patterns know objects: as JSON gives them."""
+    return body.members if isinstance(body, Written) else dict(body)
 
 
 def _kinesis_view(body: Mapping[str, Any]) -> dict[str, Any]:
     """Return a record with the members of `kinesis` beside its own, and its payload decoded (None: not text)."""
-    view = {**body, **body["kinesis"]}
+    members = _members_of(body)
+    view = {**members, **members["kinesis"]}
     try:
         view["data"] = base64.b64decode(view["data"]).decode()
     except UnicodeDecodeError:

@@ -464,17 +464,18 @@ def test_a_mapping_whose_queue_is_gone_says_so_and_goes_on_when_it_is_back(daemo
 
 
 def _refusals(life: Life) -> list[tuple[dict[str, Any], str]]:
-    stream = "arn:aws:kinesis:us-east-1:000000000000:stream/s"
+    brokers = "arn:aws:kafka:us-east-1:000000000000:cluster/c/u"
     nowhere = "arn:aws:sqs:us-east-1:000000000000:" + new_name()
     return [
         ({"EventSourceArn": None}, "Unrecognized event source."),
         ({"EventSourceArn": "arn:aws:sns:us-east-1:000000000000:topic"}, "Unrecognized event source."),
         ({"EventSourceArn": life.queue_arn.replace("us-east-1", "eu-west-1")}, "Unrecognized event source."),
         (
-            {"EventSourceArn": stream, "StartingPosition": "LATEST"},
+            {"EventSourceArn": brokers},
             (
-                "Event source mappings for Kinesis streams (kinesis) are not served by eventrt yet; it serves "
-                f"Amazon SQS queues. Event source: {stream}"
+                "Event source mappings for Amazon MSK clusters (kafka) are not served by eventrt yet; it serves "
+                "Amazon SQS queues, Kinesis streams, DynamoDB streams, and what poller plugins read. "
+                f"Event source: {brokers}"
             ),
         ),
         ({"FunctionName": new_name()}, "Function does not exist"),
