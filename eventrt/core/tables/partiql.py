@@ -31,7 +31,7 @@ from eventrt.core.tables.numbers import canonical
 from eventrt.core.tables.paths import Path
 from eventrt.core.tables.updates import Given, IfNotExists, ListAppend, Stored, Sum, Update
 from eventrt.core.tables.updates import Operand as UpdateOperand
-from eventrt.core.tables.values import Item, Value, checked, type_of
+from eventrt.core.tables.values import Item, Value, checked, checked_item, type_of
 
 _TOKEN = re.compile(
     r"""\s*(?:
@@ -185,7 +185,7 @@ class _Parser:
         value = self._value()
         if "M" not in value:
             raise TableError("Unsupported operation: Inserting a value that is not a tuple is not supported")
-        return Insert(table, value["M"])
+        return Insert(table, checked_item(value["M"]))
 
     def _update(self) -> Modify:
         table = self._name()
@@ -258,7 +258,7 @@ class _Parser:
             return IfNotExists(path, otherwise)
         if self._at_path():
             return Stored(self._path())
-        literal = self._bindings.literal(self._value())
+        literal = self._bindings.literal(checked(self._value()))
         return Given(literal.name, literal.type)
 
     def _where(self) -> Condition:
@@ -363,7 +363,7 @@ class _Parser:
             return Size(path)
         if self._at_path():
             return Attribute(self._path())
-        return self._bindings.literal(self._value())
+        return self._bindings.literal(checked(self._value()))
 
     # -- paths and values
 

@@ -157,6 +157,11 @@ class Settings(TablesRoom):
     @answers("UpdateContinuousBackups")
     async def update_continuous_backups(self, call: Call, request: Request) -> Answer:
         """Leave point-in-time recovery disabled; the ledger refuses to enable it."""
+        if "RecoveryPeriodInDays" in request["PointInTimeRecoverySpecification"]:
+            raise TableError(
+                "One or more parameter values were invalid: RecoveryPeriodInDays cannot be specified when "
+                "PointInTimeRecoveryEnabled is false"
+            )
         await self._store.read(lambda tx: _with_backups(tx, call, request["TableName"]))
         return {"ContinuousBackupsDescription": _NO_BACKUPS}
 
