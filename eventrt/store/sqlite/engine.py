@@ -180,7 +180,7 @@ class Engine(Generic[TxT]):
             if self.path.stat().st_size <= _CHECKED_BYTES:
                 problem = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
                 if problem != "ok":
-                    raise sqlite3.DatabaseError(problem)
+                    raise sqlite3.DatabaseError(" ".join(problem.split()))  # one line, as all that ends a start
         finally:
             connection.close()
         newest = _schema_steps()[-1][0]

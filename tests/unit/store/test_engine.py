@@ -292,8 +292,9 @@ async def test_a_damaged_file_is_refused_and_untouched(tmp_path: Path, damage: s
         content[page : page + 4096] = os.urandom(4096)
         path.write_bytes(content)
     before = path.read_bytes()
-    with pytest.raises(StoreCorrupt, match="is damaged"):
+    with pytest.raises(StoreCorrupt, match="is damaged") as refused:
         make(tmp_path)
+    assert "\n" not in str(refused.value)
     assert path.read_bytes() == before
     assert set(os.listdir(tmp_path)) <= {"eventrt.db", "eventrt.db-wal", "eventrt.db-shm", "lock"}
 
