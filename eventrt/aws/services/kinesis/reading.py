@@ -190,7 +190,7 @@ def _sequence_of(tx: Tx, stream: Stream, shard: Shard, number: str, asked_by: st
             f"shard with {name}",
         )
     highest = shard.last_sequence if shard.last_sequence is not None else tx.streams.next_sequence(stream) - 1
-    if parsed is None or not shard.first_sequence - 1 <= parsed[0] <= highest:
+    if parsed is None or not shard.first_sequence <= parsed[0] <= highest:
         raise ApiError(
             "InvalidArgumentException",
             f"StartingSequenceNumber {number} used in {asked_by} on shard {name} in stream {stream.name} under "
