@@ -193,7 +193,7 @@ class Daemon:
             ):
                 async with _running(self._server(answer, sock).run):
                     self._tell_ready(sock)
-                    await self._wait(until, door)
+                    await self._wait(until, door.warm_up, invoker.warm_up)
                     stop_at = anyio.current_time() + grace_s  # one grace for all that still runs
                     loop = asyncio.get_running_loop()
                     loop.call_later(grace_s, invoker.hurry)
@@ -207,10 +207,14 @@ class Daemon:
             with anyio.CancelScope(shield=True):
                 await shelves.close()
 
-    async def _wait(self, until: Callable[[], Awaitable[None]], door: AwsDoor) -> None:
-        """Return when `until` does; meanwhile warm the door up, keep systemd's watchdog and a test clock's moment."""
+    async def _wait(self, until: Callable[[], Awaitable[None]], *warm_ups: Run) -> None:
+        """Return when `until` does; meanwhile warm up, keep systemd's watchdog and a test clock's moment.
+
+        What warms up does so only now: nobody who waits for the daemon to be ready waits for it.
+        """
         async with anyio.create_task_group() as group:
-            group.start_soon(door.warm_up)
+            for warm_up in warm_ups:
+                group.start_soon(warm_up)
             group.start_soon(sdnotify.feed_watchdog)
             group.start_soon(self._keep_noting_clock)
             await until()

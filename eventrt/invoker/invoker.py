@@ -448,7 +448,6 @@ class Invoker:
         try:
             async with anyio.create_task_group() as tasks:
                 self._tasks = tasks
-                tasks.start_soon(self._warm_up)
                 task_status.started()
                 try:
                     await anyio.sleep_forever()
@@ -490,8 +489,8 @@ class Invoker:
         if self._hurry is not None:
             self._hurry.set()
 
-    async def _warm_up(self) -> None:
-        """Start zygotes for the runtimes in use before somebody waits for them."""
+    async def warm_up(self) -> None:
+        """Start zygotes for the runtimes in use before somebody waits for them; goes on until cancelled."""
         await self._warm(own_interpreter(), with_boto3=False)
         with self._store.watch(TRANSITIONS) as bell:
             warmed: set[str] = set()
