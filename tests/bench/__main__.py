@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 
-from tests.bench import invocations, lives, mappings, queues
+from tests.bench import invocations, lives, mappings, queues, tables
 from tests.bench.context import Context
 from tests.bench.report import Figure, save, show
 
@@ -28,6 +28,8 @@ MEASURES: dict[str, Callable[[Context], Iterator[Figure]]] = {
     "receive": queues.receive,
     "send-power": queues.send_power,
     "flat": queues.flat,
+    "items": tables.items,
+    "query": tables.query,
     "restart": lives.restart,
 }
 
