@@ -122,7 +122,7 @@ def test_what_is_not_served_is_501_named_and_logged_once(daemon: RunningDaemon) 
 @pytest.mark.parametrize("service", ["dynamodb", "ec2", "s3", "apigateway", "cloudwatch"])
 def test_every_protocol_is_told_what_is_not_served(daemon: RunningDaemon, service: str) -> None:
     calls = {
-        "dynamodb": lambda client: client.list_tables(),
+        "dynamodb": lambda client: client.list_backups(),
         "ec2": lambda client: client.describe_vpcs(),
         "s3": lambda client: client.list_buckets(),
         "apigateway": lambda client: client.get_rest_apis(),
