@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 
-from tests.bench import invocations, lives, mappings, queues, tables
+from tests.bench import asynchronous, invocations, lives, mappings, queues, tables
 from tests.bench.context import Context
 from tests.bench.report import Figure, save, show
 
@@ -23,6 +23,8 @@ MEASURES: dict[str, Callable[[Context], Iterator[Figure]]] = {
     "latency": mappings.latency,
     "invoke": invocations.invoke,
     "cold": invocations.cold,
+    "async": asynchronous.events,
+    "async-latency": asynchronous.latency,
     "send": queues.send,
     "send-batch": queues.send_batch,
     "receive": queues.receive,
