@@ -25,8 +25,8 @@ $(VENV)/.run: $(BIN)/python pyproject.toml
 	@$(PIP) --editable '.[fast,runtime]'
 	@touch $@
 
-$(VENV)/.test: $(VENV)/.run pyproject.toml
-	@$(PIP) --editable '.[fast,runtime,test]'
+$(VENV)/.test: $(VENV)/.run pyproject.toml plugins/eventrt-poller-file/pyproject.toml
+	@$(PIP) --editable '.[fast,runtime,test]' --editable plugins/eventrt-poller-file
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test pyproject.toml

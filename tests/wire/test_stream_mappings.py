@@ -5,6 +5,7 @@ import json
 import time
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -648,6 +649,47 @@ def test_status_shows_each_shard_with_its_lag(daemon: RunningDaemon, lives: list
 def test_an_unknown_mapping_has_no_report(daemon: RunningDaemon) -> None:
     with pytest.raises(AssertionError, match="404"):
         daemon.get(f"/_eventrt/mappings/{new_name()}")
+
+
+# -- plugins
+
+
+def test_a_plugin_reads_its_source_like_any_stream(
+    daemon: RunningDaemon, lives: list[StreamLife], tmp_path: Path
+) -> None:
+    """The file-tail poller of `plugins/`, through create, batches, failures, a kill and delete."""
+    path = tmp_path / "app.log"
+    path.write_text("one\nbad\nthree\n")
+    life = begin(daemon, 'def behave(event):\n    assert "bad" not in str(event)\n')
+    lives.append(life)
+    arn = f"arn:eventrt:file:::{path}"
+    made = life.map(
+        source=arn,
+        BatchSize=10,
+        BisectBatchOnFunctionError=True,
+        MaximumRetryAttempts=0,
+        DestinationConfig={"OnFailure": {"Destination": life.dead_letters()}},
+    )
+    assert made["EventSourceArn"] == arn
+    lines = [[record["line"] for record in life.told_next()["Records"]] for _ in range(5)]
+    assert lines == [["one", "bad", "three"], ["one"], ["bad", "three"], ["bad"], ["three"]]
+    info = life.dead_letter()["StreamBatchInfo"]
+    assert (info["startSequenceNumber"], info["batchSize"], info["streamArn"]) == ("8", 1, arn)
+    daemon.restart(kill=True)
+    with path.open("a") as file:
+        file.write("four\n")
+    assert [record["line"] for record in life.told_next()["Records"]] == ["four"]
+
+
+def test_a_source_that_no_plugin_reads_is_refused(daemon: RunningDaemon) -> None:
+    life = begin(daemon)
+    refusal = error_of(
+        life.lambda_.create_event_source_mapping,
+        EventSourceArn="arn:eventrt:redis:::queue",
+        FunctionName=life.function,
+        StartingPosition="LATEST",
+    )
+    assert refusal == (400, "InvalidParameterValueException", "Unrecognized event source.")
 
 
 def daemon_log(daemon: RunningDaemon, function: str) -> list[str]:
