@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from tests.torture import disks, kills, signals, stuck
+from tests.torture import asynchronous, disks, kills, signals, stuck
 from tests.torture.laws import Books
 from tests.torture.scene import Progress, Scene
 
@@ -64,9 +64,28 @@ def _few(cycles: int) -> int:
     return max(2, cycles // 3)
 
 
+def _events(durability: str) -> Trial:
+    """Half of the cycles with each durability, as `_kills`."""
+
+    def trial(rng: random.Random, books: Books, cycles: int, say: Progress) -> None:
+        settings = {
+            "EVENTRT_STORE_DURABILITY": durability,
+            "EVENTRT_LAMBDA_ASYNC_RETRY_BASE_S": asynchronous.RETRY_BASE_S,
+        }
+        scene = Scene(rng, books, settings=settings)
+        try:
+            asynchronous.events_killed(scene, max(2, cycles // 2), say)
+        finally:
+            scene.close()
+
+    return trial
+
+
 TRIALS: dict[str, Trial] = {
     "kill-power": _kills("power"),
     "kill-process": _kills("process"),
+    "events-power": _events("power"),
+    "events-process": _events("process"),
     "waiting": _with_scene(kills.waiting, lambda cycles: 100_000),
     "handlers": _with_scene(signals.handlers_killed, lambda cycles: max(5, cycles)),
     "zygote": _with_scene(signals.zygote_killed, _few),
