@@ -7,79 +7,34 @@ days; here it happens as soon as the clock says so. All of it goes in slices, be
 from collections.abc import Callable
 from functools import partial
 
-import anyio
-import anyio.lowlevel
 import structlog
-from anyio.abc import TaskStatus
 
-from eventrt.clock import Clock
 from eventrt.core.tables.changes import SERVICE_IDENTITY
 from eventrt.core.tables.schema import Index, Key, Table
-from eventrt.errors import StoreFull
 from eventrt.sources import tables as shelf
 from eventrt.sources.table_streams import Changes
-from eventrt.store.api import Store, Tx
+from eventrt.sources.upkeep import Upkeep
+from eventrt.store.api import Tx
 
 SLICE = 250
 """Rows touched in one unit of work: a few milliseconds."""
 
-FULL_DISK_REST_S = 60.0
-"""How long a full disk is given before the next sweep, on the clock."""
-
-TOPIC = ("sweep", "tables")
-"""Announced when a sweep is worth while earlier than was thought."""
-
 _LOG = structlog.get_logger("eventrt.tables")
 
 
-class TableSweeper:
+class TableSweeper(Upkeep):
     """The room that waits for the next moment something of a table is over or to be done."""
 
-    def __init__(self, store: Store, clock: Clock) -> None:
-        self._store = store
-        self._clock = clock
+    topic = ("sweep", "tables")
 
-    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
-        """Sweep until cancelled."""
-        with self._store.watch(TOPIC) as bell:
-            task_status.started()
-            while True:
-                with self._clock.working():
-                    next_at = await self._sweep()
-                if next_at is None:
-                    await bell.wait()
-                    continue
-                async with anyio.create_task_group() as waiting:
-                    waiting.start_soon(self._first_of, waiting.cancel_scope, next_at)
-                    await bell.wait()
-                    waiting.cancel_scope.cancel()
-
-    async def _first_of(self, scope: anyio.CancelScope, moment: float) -> None:
-        await self._clock.sleep_until(moment)
-        scope.cancel()
-
-    async def _sweep(self) -> float | None:
+    async def sweep(self) -> float | None:
         """Do what is to be done now; return when to come again, None when nothing waits."""
-        try:
-            await self._fill()
-            await self._repeat(lambda tx: tx.tables.drop_garbage(limit=SLICE))
-            expired = await self._repeat(expire)
-            if expired:
-                _LOG.debug("items.expired", removed=expired)
-            return await self._store.write(_next_moment)
-        except StoreFull:
-            _LOG.warning("sweep.paused", reason="disk full")
-            return self._clock.now() + FULL_DISK_REST_S
-
-    async def _repeat(self, work: Callable[[Tx], int]) -> int:
-        """Run a unit that says how much it did until it does less than a slice; return how much was done."""
-        done = 0
-        while True:
-            count = await self._store.write(work)
-            done += count
-            if count < SLICE:
-                return done
-            await anyio.lowlevel.checkpoint()  # others first: their units take turns with ours
+        await self._fill()
+        await self.repeat(lambda tx: tx.tables.drop_garbage(limit=SLICE), slice_size=SLICE)
+        expired = await self.repeat(expire, slice_size=SLICE)
+        if expired:
+            _LOG.debug("items.expired", removed=expired)
+        return await self._store.write(_next_moment)
 
     async def _fill(self) -> None:
         """Finish what changes of tables left to do with the items that were there, slice by slice."""
@@ -102,7 +57,7 @@ class TableSweeper:
             after = await self._store.write(unit)
             if after is None:
                 return
-            await anyio.lowlevel.checkpoint()  # others first: their units take turns with ours
+            await self.give_way()
 
 
 def _enter(tx: Tx, table: Table, after: Key | None, *, index: Index) -> Key | None:
