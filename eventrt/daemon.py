@@ -17,6 +17,7 @@ from typing import Any
 
 import anyio
 import structlog
+from anyio.abc import TaskStatus
 
 from eventrt import __version__, sdnotify
 from eventrt.aws.protocol.dispatch import AwsDoor
@@ -26,6 +27,7 @@ from eventrt.aws.services.dynamodb_streams import DynamoDbStreamsService
 from eventrt.aws.services.event_source_mappings import EventSourceMappingService
 from eventrt.aws.services.iam import IamService
 from eventrt.aws.services.kinesis import KinesisService
+from eventrt.aws.services.s3 import S3Service
 from eventrt.aws.services.sqs import SqsService
 from eventrt.aws.services.sts import StsService, TemporaryCredentials
 from eventrt.clock import SystemClock, VirtualClock
@@ -50,11 +52,15 @@ from eventrt.pollers.reports import BatchReport
 from eventrt.pollers.supervisor import Supervisor
 from eventrt.reconcile import reconcile
 from eventrt.sources import queues
+from eventrt.sources.buckets import Buckets
+from eventrt.sources.bucketsweeper import BucketSweeper
+from eventrt.sources.folders import Folders
 from eventrt.sources.moves import Mover
 from eventrt.sources.streamsweeper import StreamSweeper
 from eventrt.sources.sweeper import Sweeper
 from eventrt.sources.tablesweeper import TableSweeper
 from eventrt.store.api import Tx
+from eventrt.store.blobs import Blobs
 from eventrt.store.sqlite.reports import SqliteReports
 from eventrt.store.sqlite.store import SqliteStore
 
@@ -98,6 +104,10 @@ class Daemon:
         self.desk = Desk()
         self.desk.register("sqs", queues.accept)
         self.desk.register("lambda", async_shelf.take_delivery)
+        self.blobs = Blobs(self.directory, is_power_safe=settings.store.durability == "power")
+        self.buckets = Buckets(self.desk, coalesces=settings.s3.coalesce)
+        self.desk.register("s3", self.buckets.accept)
+        self.folders = Folders(self.store, self.clock, self.blobs, self.buckets)
         self.invoker: Invoker | None = None
 
     def hurry(self) -> None:
@@ -112,6 +122,7 @@ class Daemon:
             refused.
         """
         self.store.open()
+        self.store.engine.tx.objects.uses.on_unused = self.blobs.give_up
         try:
             last_moment = await self.store.write(self._take_over)
             _LOG.debug("store.opened", last_moment=last_moment)
@@ -186,6 +197,9 @@ class Daemon:
                     Sweeper(store, clock).run,
                     TableSweeper(store, clock).run,
                     StreamSweeper(store, clock).run,
+                    BucketSweeper(store, clock, self.buckets).run,
+                    self._collect_blobs,
+                    self.folders.run,
                     Mover(store, clock).run,
                     invoker.run,
                 ),
@@ -206,6 +220,12 @@ class Daemon:
         finally:
             with anyio.CancelScope(shield=True):
                 await shelves.close()
+
+    async def _collect_blobs(self, *, task_status: TaskStatus[None]) -> None:
+        """Remove bodies of objects that nothing uses any more, until cancelled."""
+        await self.blobs.run(
+            lambda names: self.store.read(lambda tx: tx.objects.unused(names)), task_status=task_status
+        )
 
     async def _wait(self, until: Callable[[], Awaitable[None]], *warm_ups: Run) -> None:
         """Return when `until` does; meanwhile warm up, keep systemd's watchdog and a test clock's moment.
@@ -297,6 +317,14 @@ class Daemon:
         def secret_of(access_key: str, token: str) -> str | None:
             return credentials.secret_of(access_key, token) if token else keys.get(access_key)
 
+        self.s3 = S3Service(
+            store,
+            self.clock,
+            self.blobs,
+            self.buckets,
+            self.folders,
+            secret_of=secret_of if auth.mode == "sigv4" else None,
+        )
         return AwsDoor(
             [
                 self.sqs,
@@ -312,6 +340,7 @@ class Daemon:
                 EventSourceMappingService(store, lambda: self.plugins.services),
                 IamService(store),
                 StsService(credentials),
+                self.s3,
                 DynamoDbService(store, self.clock),
                 DynamoDbStreamsService(store, self.clock),
             ],

@@ -9,10 +9,13 @@ from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeAlias, TypeVar
 
-from eventrt.http import Request
+from eventrt.http import Request, Response
 
-Answer: TypeAlias = Mapping[str, Any]
-"""Members by their model names: blobs as bytes, timestamps as epoch seconds (float), absent members left out."""
+Answer: TypeAlias = Mapping[str, Any] | Response
+"""Members by their model names: blobs as bytes, timestamps as epoch seconds (float), absent members left out.
+
+Or a whole response, for answers that the model cannot tell or that must cost little (S3's objects).
+"""
 
 OperationHandler = Callable[["Call", Mapping[str, Any]], Awaitable[Answer]]
 
@@ -43,6 +46,20 @@ class Service(Protocol):
     """What `aws.protocol.dispatch` serves: its handlers are the methods marked with `@operation`."""
 
     service_id: str
+
+
+def raw_operation(name: str) -> Callable[[H], H]:
+    """Mark a method as the handler of requests that the service's model does not know, such as S3's form posts.
+
+    The method takes `(call, request)`; `request` holds the labels of the path and the payload as `Body`. It checks
+    the caller itself and answers with a `Response`.
+    """
+
+    def mark(method: H) -> H:
+        method.__aws_raw_operation__ = name  # type: ignore[attr-defined]
+        return method
+
+    return mark
 
 
 def operation(name: str) -> Callable[[H], H]:

@@ -236,6 +236,18 @@ class LimitsSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = "off"
 
 
+class S3Settings(msgspec.Struct, frozen=True, kw_only=True):
+    """Where AWS does less than it could."""
+
+    coalesce: Annotated[
+        bool,
+        Meta(
+            description="Raise one event for two writes to a key without versions within a second, as may happen "
+            "on AWS; off, every write raises its own."
+        ),
+    ] = False
+
+
 class LogSettings(msgspec.Struct, frozen=True, kw_only=True):
     """What the daemon says, on standard error."""
 
@@ -268,6 +280,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     sqs: SqsSettings = SqsSettings()
     kinesis: KinesisSettings = KinesisSettings()
     limits: LimitsSettings = LimitsSettings()
+    s3: S3Settings = S3Settings()
     log: LogSettings = LogSettings()
     declared: Declared = Declared()
     source: Path | None = None
@@ -315,6 +328,7 @@ SECTIONS: dict[str, type[msgspec.Struct]] = {
     "sqs": SqsSettings,
     "kinesis": KinesisSettings,
     "limits": LimitsSettings,
+    "s3": S3Settings,
     "log": LogSettings,
 }
 

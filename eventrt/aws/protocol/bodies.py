@@ -13,13 +13,56 @@ EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 CHUNK_LIMIT_BYTES = 16 * 1024 * 1024
 
 
-def payload_stream(request: Request, verified: Verified | None) -> AsyncIterator[bytes]:
-    """Return a streaming payload, out of its `aws-chunked` framing where it has one."""
-    mode = request.headers.get("x-amz-content-sha256", "")
-    if mode.startswith("STREAMING-"):
-        signed = verified if "UNSIGNED" not in mode else None
-        return verified_chunks(request.stream_body(), signed, has_trailer=mode.endswith("-TRAILER"))
-    return request.stream_body()
+class Payload:
+    """A streaming payload: read once, in pieces or whole, out of its `aws-chunked` framing where it has one.
+
+    Attributes:
+        length: its size as the request announces it, without framing; None when it does not.
+        trailers: what followed the last chunk, names in lower case; there once the payload was read.
+        expected_sha256: the hash that a verified signature vouches for, "" without one. The reader compares.
+    """
+
+    __slots__ = ("_has_trailer", "_is_framed", "_request", "_verified", "expected_sha256", "length", "trailers")
+
+    def __init__(self, request: Request, verified: Verified | None) -> None:
+        headers = request.headers
+        mode = headers.get("x-amz-content-sha256", "")
+        self._request = request
+        self._is_framed = mode.startswith("STREAMING-") or "aws-chunked" in headers.get("content-encoding", "")
+        self._verified = verified if mode.startswith("STREAMING-") and "UNSIGNED" not in mode else None
+        self._has_trailer = mode.endswith("-TRAILER")
+        announced = headers.get("x-amz-decoded-content-length" if self._is_framed else "content-length", "")
+        self.length = int(announced) if announced.isascii() and announced.isdecimal() else None
+        self.trailers: dict[str, str] = {}
+        self.expected_sha256 = mode.lower() if verified is not None and len(mode) == 64 else ""
+
+    def __aiter__(self) -> AsyncIterator[bytes]:
+        if not self._is_framed:
+            return self._request.stream_body()
+        return verified_chunks(
+            self._request.stream_body(), self._verified, has_trailer=self._has_trailer, trailers=self.trailers
+        )
+
+    async def read(self, limit_bytes: int) -> bytes:
+        """Return the whole payload.
+
+        Raises: BodyTooLarge: it is longer than the limit. Unauthentic: a chunk's signature or framing is wrong.
+        """
+        if not self._is_framed:
+            return await self._request.read_body(limit_bytes)
+        pieces: list[bytes] = []
+        size = 0
+        async for piece in self:
+            size += len(piece)
+            if size > limit_bytes:
+                raise BodyTooLarge(limit_bytes)
+            pieces.append(piece)
+        return b"".join(pieces)
+
+
+def payload_stream(request: Request, verified: Verified | None) -> Payload:
+    """Return a streaming payload."""
+    return Payload(request, verified)
 
 
 def inflate(body: bytes, limit_bytes: int) -> bytes:
@@ -40,14 +83,20 @@ def inflate(body: bytes, limit_bytes: int) -> bytes:
 
 
 async def verified_chunks(
-    stream: AsyncIterator[bytes], verified: Verified | None, *, has_trailer: bool = False
+    stream: AsyncIterator[bytes],
+    verified: Verified | None,
+    *,
+    has_trailer: bool = False,
+    trailers: dict[str, str] | None = None,
 ) -> AsyncIterator[bytes]:
-    """Yield the payload of an `aws-chunked` body, each chunk after its signature was found right.
+    """Yield the payload of an `aws-chunked` body; a signed chunk after its signature was found right.
 
     Args:
         verified: the request's own signature, from which the chunks' continue; None for unsigned chunks
-            (`STREAMING-UNSIGNED-PAYLOAD-TRAILER`), whose framing is read and whose signatures do not exist.
-        has_trailer: do headers follow the last chunk (`...-PAYLOAD-TRAILER`)?
+            (`STREAMING-UNSIGNED-PAYLOAD-TRAILER`), whose framing is read and whose signatures do not exist. They may
+            be of any size, and are yielded as they come.
+        has_trailer: must headers follow the last chunk (`...-PAYLOAD-TRAILER`), and be signed where chunks are?
+        trailers: filled with those headers.
 
     Raises: Unauthentic: a chunk's or the trailer's signature is wrong, or the framing is.
     """
@@ -60,36 +109,43 @@ async def verified_chunks(
             size = int(size_text, 16)
         except ValueError as error:
             raise Unauthentic("incomplete", "The chunk's size is not a number") from error
-        if not 0 <= size <= CHUNK_LIMIT_BYTES:
+        if size < 0 or (verified is not None and size > CHUNK_LIMIT_BYTES):
             raise Unauthentic("incomplete", "The chunk is too large")
-        data = await reader.exactly(size)
-        if verified is not None:
+        if verified is None:
+            async for piece in reader.pieces(size):
+                yield piece
+        else:
+            data = await reader.exactly(size)
             digest = hashlib.sha256(data).hexdigest()
             to_sign = "\n".join(
                 [f"{ALGORITHM}-PAYLOAD", verified.amz_date, verified.scope, previous, EMPTY_SHA256, digest]
             )
             previous = _must_match(verified, to_sign, extension.strip().removeprefix("chunk-signature="))
+            if data:
+                yield data
         if size == 0:
             break
-        yield data
         if await reader.line(limit=2):
             raise Unauthentic("incomplete", "A chunk is longer than its size says")
-    if has_trailer:
-        await _check_trailer(reader, verified, previous)
+    signed = await _read_trailer(reader, {} if trailers is None else trailers)
+    if verified is not None and (has_trailer or any(signed)):
+        trailer, signature = signed
+        digest = hashlib.sha256(trailer.encode()).hexdigest()
+        to_sign = "\n".join([f"{ALGORITHM}-TRAILER", verified.amz_date, verified.scope, previous, digest])
+        _must_match(verified, to_sign, signature)
 
 
-async def _check_trailer(reader: "_Chunks", verified: Verified | None, previous: str) -> None:
+async def _read_trailer(reader: "_Chunks", trailers: dict[str, str]) -> tuple[str, str]:
+    """Fill in the headers after the last chunk; return them as they are signed, and their signature."""
     trailer, signature = "", ""
     while line := (await reader.line(limit=8192)).decode("utf-8", errors="replace"):
         name, _, value = line.partition(":")
         if name.lower() == "x-amz-trailer-signature":
             signature = value.strip()
         else:
+            trailers[name.lower()] = value.strip()
             trailer += f"{name.lower()}:{value.strip()}\n"
-    if verified is not None:
-        digest = hashlib.sha256(trailer.encode()).hexdigest()
-        to_sign = "\n".join([f"{ALGORITHM}-TRAILER", verified.amz_date, verified.scope, previous, digest])
-        _must_match(verified, to_sign, signature)
+    return trailer, signature
 
 
 def _must_match(verified: Verified, to_sign: str, signature: str) -> str:
@@ -126,6 +182,16 @@ class _Chunks:
         data = bytes(self._buffer[:size])
         del self._buffer[:size]
         return data
+
+    async def pieces(self, size: int) -> AsyncIterator[bytes]:
+        """Yield so many bytes as they come."""
+        while size:
+            if not self._buffer and not await self._more():
+                raise Unauthentic("incomplete", "The chunked body ends early")
+            piece = bytes(self._buffer[:size]) if len(self._buffer) > size else bytes(self._buffer)
+            del self._buffer[: len(piece)]
+            size -= len(piece)
+            yield piece
 
     async def _more(self) -> bool:
         piece = await anext(self._stream, b"")

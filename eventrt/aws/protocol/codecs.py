@@ -66,6 +66,20 @@ class Bound:
     parse: Parse
     write: Write
     streams_body: bool = False
+    is_open: bool = False
+    """Does the handler itself check who asks?"""
+
+
+def raw_bound() -> Bound:
+    """Return the binding of requests that no model describes: the path's labels and the payload go in as they are."""
+
+    def parse(incoming: Incoming, problems: list[Problem]) -> dict[str, Any]:
+        return {**incoming.labels, "Body": incoming.body}
+
+    def write(answer: Mapping[str, Any], request_id: str) -> Response:
+        raise TypeError("the handler of a raw operation answers with a Response")
+
+    return Bound(parse, write, streams_body=True, is_open=True)
 
 
 class Codec(Protocol):

@@ -7,7 +7,8 @@ protocol. `AwsDoor.handle` is total: whatever comes in, an AWS-shaped answer goe
 
 import random
 import re
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -18,15 +19,33 @@ from eventrt.aws import ledger
 from eventrt.aws.call import Call, OperationHandler, Service
 from eventrt.aws.protocol import models, overlays, sigv4
 from eventrt.aws.protocol.bodies import inflate, payload_stream
-from eventrt.aws.protocol.codecs import AwsCborCodec, Bound, CborCodec, Codec, Incoming, JsonCodec, QueryCodec
+from eventrt.aws.protocol.codecs import (
+    AwsCborCodec,
+    Bound,
+    CborCodec,
+    Codec,
+    Incoming,
+    JsonCodec,
+    QueryCodec,
+    raw_bound,
+)
 from eventrt.aws.protocol.constraints import Problem, describe
 from eventrt.aws.protocol.faults import ErrorTable, Fault, auth_error, plain_fault
 from eventrt.aws.protocol.models import ServiceModel
 from eventrt.aws.protocol.overlays import DEFAULT_POLICY, Policy, policy_of
-from eventrt.aws.protocol.parse import WrongType
+from eventrt.aws.protocol.parse import WrongBody, WrongType
 from eventrt.aws.protocol.query import pairs_of
 from eventrt.aws.protocol.rest import RestJsonCodec, RestXmlCodec
 from eventrt.aws.protocol.routes import RouteTable
+from eventrt.aws.protocol.s3_routes import (
+    S3Routes,
+    bucket_below_localhost,
+    check_presigned,
+    is_form,
+    looks_like_s3,
+    read_host,
+    read_path,
+)
 from eventrt.errors import ApiError, StoreClosed, StoreFull
 from eventrt.http import BodyBroken, BodyTooLarge, Request, Response
 
@@ -39,6 +58,9 @@ _HOST_REGION = re.compile(r"(?:[a-z0-9-]+\.)?([a-z]{2}(?:-[a-z]+)+-\d)\.")
 
 _FORM_LIMIT_BYTES = 8 * 1024 * 1024
 """The longest form that is read before its service is known."""
+
+Finish = Callable[[Request, str, Response], Awaitable[Response]]
+"""A service's last word on an answer to a web page: (request, bucket, response) -> response."""
 
 AccountOf = Callable[[str], str | None]
 """Return the account an access key belongs to, None when the key does not tell."""
@@ -54,8 +76,9 @@ class _Operation:
         self.name = name
         self.codec = codec
         self.handler = handler
-        self.bound: Bound = codec.bind(served.model, served.policy, name)
-        self.refused = ledger.refusal_check(served.id, name)
+        is_raw = name in served.raw_handlers
+        self.bound: Bound = raw_bound() if is_raw else codec.bind(served.model, served.policy, name)
+        self.refused = None if is_raw else ledger.refusal_check(served.id, name)
 
 
 class _Served:
@@ -65,6 +88,8 @@ class _Served:
         self.id = service_id
         self.policy: Policy = policy_of(service_id)
         self.handlers: dict[str, OperationHandler] = {}
+        self.raw_handlers: dict[str, OperationHandler] = {}
+        self.finish: Finish | None = None
         self.operations: dict[tuple[str, str], _Operation] = {}
         self._model: ServiceModel | None = None
         self._errors: ErrorTable | None = None
@@ -101,11 +126,11 @@ def _speaks_aws_cbor(request: Request) -> bool:
     return request.headers.get("content-type", "").startswith("application/x-amz-cbor")
 
 
-def handlers_of(service: Service) -> dict[str, OperationHandler]:
-    """Return a service's handlers by operation: its methods that carry `@operation`."""
+def handlers_of(service: Service, mark: str = "__aws_operation__") -> dict[str, OperationHandler]:
+    """Return a service's handlers by operation: its methods that carry `@operation` (or another mark)."""
     found: dict[str, OperationHandler] = {}
     for name in dir(type(service)):
-        marked = getattr(getattr(type(service), name), "__aws_operation__", None)
+        marked = getattr(getattr(type(service), name), mark, None)
         if marked is not None:
             found[marked] = getattr(service, name)
     return found
@@ -122,6 +147,7 @@ class _Asked:
     labels: dict[str, str] = field(default_factory=dict)
     pairs: list[tuple[str, str]] | None = None
     form: bytes | None = None
+    error: ApiError | None = None
 
 
 class AwsDoor:
@@ -149,6 +175,8 @@ class AwsDoor:
             if twice := served.handlers.keys() & more.keys():
                 raise ValueError(f"{service.service_id}: two handlers for {', '.join(sorted(twice))}")
             served.handlers |= more
+            served.raw_handlers |= handlers_of(service, "__aws_raw_operation__")
+            served.finish = getattr(service, "finish", None) or served.finish
         self._by_scope: dict[str, _Served] = {}
         for served in self._services.values():
             for scope in (served.id, *served.policy.signing_names):
@@ -158,6 +186,8 @@ class AwsDoor:
         self._json, self._query, self._cbor = JsonCodec(), QueryCodec(), CborCodec()
         self._aws_cbor = AwsCborCodec()
         self._rest_json, self._rest_xml = RestJsonCodec(), RestXmlCodec()
+        self._s3 = self._services.get("s3")
+        self._s3_routes: S3Routes | None = None
         self._targets: dict[str, _Operation] = {}
         self._accounts: dict[str, str] = {}
         self._not_served: set[str] = set()
@@ -195,11 +225,14 @@ class AwsDoor:
                 return await self._serve(operation, request, request_id, None)
             asked = await self._find(request)
             operation = self._resolve(asked)
-            return await self._serve(operation, request, request_id, asked)
+            response = await self._serve(operation, request, request_id, asked)
         except Exception as error:  # the border of one request
             if asked is None and operation is not None:
                 asked = _Asked(operation.codec, operation.served, operation.name)
-            return self._failed(error, request, request_id, asked)
+            response = self._failed(error, request, request_id, asked)
+        if "origin" in request.headers and asked is not None and asked.served is not None and asked.served.finish:
+            return await asked.served.finish(request, asked.labels.get("Bucket", ""), response)
+        return response
 
     # -- serving --------------------------------------------------------------------------------------------
 
@@ -219,7 +252,7 @@ class AwsDoor:
                 region = DEFAULT_REGION
         elif (named := _HOST_REGION.match(request.headers.get("host", ""))) is not None:
             region = named[1]
-        if self._verifier is not None:
+        if self._verifier is not None and not bound.is_open:
             verified = self._verifier.verify(request, body, is_s3=served.id == "s3")
             if bound.streams_body:
                 body = payload_stream(request, verified)
@@ -237,6 +270,8 @@ class AwsDoor:
             parsed = bound.parse(incoming, problems)
         except WrongType as error:
             code = served.policy.serialization_code
+            if isinstance(error, WrongBody):
+                code = served.policy.body_code or code
             if operation.codec is self._query:
                 code = served.policy.query_type_code
             raise ApiError(code, str(error)) from error
@@ -260,7 +295,7 @@ class AwsDoor:
             http=request,
         )
         answer = await operation.handler(call, parsed)
-        return bound.write(answer, request_id)
+        return answer if answer.__class__ is Response else bound.write(answer, request_id)  # type: ignore[return-value,arg-type]
 
     def _account(self, access_key: str) -> str:
         """Return the account a key stands for: itself when it is 12 digits, else what the key tells, else zeros."""
@@ -374,12 +409,14 @@ class AwsDoor:
 
     def _find_route(self, request: Request) -> _Asked:
         hint = self._scope_of(request)
+        if self._s3 is not None and (hint is self._s3 or (hint is None and looks_like_s3(request))):
+            return self._find_s3(self._s3, request)
         served_first = [hint] if hint is not None else list(self._services.values())
         try:
             query = dict(pairs_of(request.query))
             for served in served_first:
                 codec = self._rest_codec(served)
-                if codec is None:
+                if codec is None or served is self._s3:
                     continue
                 found = served.routes.find(request.method, request.path, query, request.headers)
                 if found is not None:
@@ -390,8 +427,41 @@ class AwsDoor:
         if hint is not None:
             codec = self._rest_codec(hint) or self._codec_named(hint.model.protocols[0]) or self._json
             return _Asked(codec, hint, "", hint.id)
+        if self._s3 is not None and credential is None and request.path != "/":
+            return self._find_s3(self._s3, request)  # an unsigned request in path style: nobody else knows the path
         name = credential.service if credential is not None else ""
         return _Asked(self._rest_xml if name == "s3" else self._rest_json, None, "", name)
+
+    def _find_s3(self, served: _Served, request: Request) -> _Asked:
+        """Return what a request to S3 asks for; what is wrong with its address is told in S3's protocol."""
+        asked = _Asked(self._rest_xml, served, "", served.id)
+        host = request.headers.get("host", "")
+        named = read_host(host)
+        try:
+            bucket, key = read_path(request.path, named.bucket if named.is_s3 else bucket_below_localhost(host))
+            asked.pairs = pairs_of(request.query)
+        except WrongType:
+            asked.error = ApiError("InvalidURI", "Couldn't parse the specified URI.", status=400)
+            return asked
+        asked.labels = {"Bucket": bucket, "Key": key}
+        if self._s3_routes is None:
+            self._s3_routes = S3Routes(served.model)
+        query = dict(asked.pairs)
+        try:
+            check_presigned(query, now=time.time())
+        except ApiError as error:
+            asked.error = error
+        found = self._s3_routes.find(request, bucket, key, query)
+        if request.method == "OPTIONS":
+            found = "OptionsObject"
+        elif found is None and request.method == "POST" and bucket and is_form(request):
+            found = "PostObject"
+        if found is None:
+            message = "The specified method is not allowed against this resource."
+            asked.error = asked.error or ApiError("MethodNotAllowed", message, status=405)
+        else:
+            asked.operation = found
+        return asked
 
     def _rest_codec(self, served: _Served) -> Codec | None:
         if "rest-json" in served.model.protocols:
@@ -415,12 +485,16 @@ class AwsDoor:
         Raises: ApiError: AWS has no such operation, or eventrt does not serve it.
         """
         served, name = asked.served, asked.operation
+        if asked.error is not None:
+            raise asked.error
         if served is None:
             if not asked.service_name and not name:
                 raise ApiError(
                     "UnknownOperationException", "No AWS operation was recognised in this request", status=404
                 )
             raise self._unserved(f"{asked.service_name or 'unknown'}.{name}" if name else asked.service_name)
+        if name in served.raw_handlers:
+            return self._operation(served, name, asked.codec)
         if name not in served.handlers:
             if name in served.model.operations:
                 raise self._unserved(f"{served.id}.{name}")
@@ -435,7 +509,7 @@ class AwsDoor:
     def _operation(self, served: _Served, name: str, codec: Codec) -> _Operation:
         known = served.operations.get((codec.name, name))
         if known is None:
-            known = _Operation(served, name, codec, served.handlers[name])
+            known = _Operation(served, name, codec, served.handlers.get(name) or served.raw_handlers[name])
             served.operations[codec.name, name] = known
             if codec is self._json:
                 self._targets[f"{served.model.target_prefix}.{name}"] = known

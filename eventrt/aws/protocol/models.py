@@ -40,7 +40,7 @@ class ServiceModel:
         self.target_prefix: str = self.metadata.get("targetPrefix", "")
         self.signing_name: str = self.metadata.get("signingName", self.metadata["endpointPrefix"])
         self.endpoint_prefix: str = self.metadata["endpointPrefix"]
-        self.xml_namespace: str = self.metadata.get("xmlNamespace", "")
+        self.xml_namespace: str = self.metadata.get("xmlNamespace") or overlays.XML_NAMESPACES.get(service_id, "")
         self.is_query_compatible = "awsQueryCompatible" in self.metadata
         protocols = self.metadata.get("protocols") or [self.metadata["protocol"]]
         self.protocols: tuple[str, ...] = tuple(protocols) + overlays.MORE_PROTOCOLS.get(service_id, ())

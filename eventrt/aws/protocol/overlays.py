@@ -31,6 +31,15 @@ def _error(code: str, status: int = 400) -> dict[str, Any]:
 _SQS = "AWS.SimpleQueueService."
 
 SHAPES: dict[str, dict[str, dict[str, Any]]] = {
+    "lambda": {
+        # AWS's own pattern, and beside it the ARNs of what poller plugins read (docs/plugins.md).
+        "Arn": {
+            "pattern": (
+                r"arn:(aws[a-zA-Z0-9-]*|eventrt):([a-zA-Z0-9\-])+:"
+                r"((eusc-)?[a-z]{2}((-gov)|(-iso([a-z]?)))?-[a-z]+-\d{1})?:(\d{12})?:(.*)"
+            )
+        },
+    },
     "sqs": {
         # `queryName` is the element's (or parameter's) name wherever the shape appears.
         "ActionNameList": _list("ActionName"),
@@ -110,6 +119,9 @@ class Policy:
         raw: shapes whose values pass as the JSON they are, both ways: the service reads, checks and writes them.
         prefixes: what stands before the shape's name in `__type` for these errors.
         has_crc32: does every answer carry the CRC-32 of its body in `x-amz-crc32`?
+        body_code: the error code of a body that cannot be read, where it differs from `serialization_code`.
+        id_header: the header that carries the request's id.
+        more_headers: headers of every answer.
     """
 
     checks: bool = True
@@ -131,7 +143,43 @@ class Policy:
     raw: frozenset[str] = frozenset()
     prefixes: Mapping[str, str] = field(default_factory=dict)
     has_crc32: bool = False
+    body_code: str = ""
+    id_header: str = "x-amzn-RequestId"
+    more_headers: Mapping[str, str] = field(default_factory=dict)
 
+
+HOST_ID = "eventrtEventrtEventrtEventrtEventrtEventrtEventrtEventrtEventrtEventrt0="
+"""What S3 calls the host that answered (`x-amz-id-2`)."""
+
+XML_NAMESPACES: dict[str, str] = {"s3": "http://s3.amazonaws.com/doc/2006-03-01/"}
+"""Namespaces of rest-xml answers that the model leaves out."""
+
+ROOTS: dict[str, dict[str, str]] = {
+    "s3": {
+        "CompleteMultipartUploadOutput": "CompleteMultipartUploadResult",
+        "CreateMultipartUploadOutput": "InitiateMultipartUploadResult",
+        "DeleteObjectsOutput": "DeleteResult",
+        "GetBucketAccelerateConfigurationOutput": "AccelerateConfiguration",
+        "GetBucketAclOutput": "AccessControlPolicy",
+        "GetBucketCorsOutput": "CORSConfiguration",
+        "GetBucketLifecycleConfigurationOutput": "LifecycleConfiguration",
+        "GetBucketLoggingOutput": "BucketLoggingStatus",
+        "GetBucketRequestPaymentOutput": "RequestPaymentConfiguration",
+        "GetBucketTaggingOutput": "Tagging",
+        "GetBucketVersioningOutput": "VersioningConfiguration",
+        "GetBucketWebsiteOutput": "WebsiteConfiguration",
+        "GetObjectAclOutput": "AccessControlPolicy",
+        "GetObjectAttributesOutput": "GetObjectAttributesResponse",
+        "GetObjectTaggingOutput": "Tagging",
+        "ListBucketsOutput": "ListAllMyBucketsResult",
+        "ListMultipartUploadsOutput": "ListMultipartUploadsResult",
+        "ListObjectVersionsOutput": "ListVersionsResult",
+        "ListObjectsOutput": "ListBucketResult",
+        "ListObjectsV2Output": "ListBucketResult",
+        "ListPartsOutput": "ListPartsResult",
+    },
+}
+"""Root elements of rest-xml answers that are not called like their shape."""
 
 _QUERY = Policy(
     validation_code="ValidationError",
@@ -158,6 +206,20 @@ POLICIES: dict[str, Policy] = {
         internal_code="ServiceException",
         unavailable_code="ServiceException",
         body_limit_bytes=70_167_211,
+    ),
+    "s3": Policy(
+        checks=False,
+        validation_code="InvalidArgument",
+        serialization_code="InvalidArgument",
+        body_code="MalformedXML",
+        refusal_code="NotImplemented",
+        internal_code="InternalError",
+        unavailable_code="ServiceUnavailable",
+        too_large_code="MaxMessageLengthExceeded",
+        # DeleteObjects names a thousand keys of a kilobyte, CompleteMultipartUpload ten thousand parts.
+        body_limit_bytes=8 * 1024 * 1024,
+        id_header="x-amz-request-id",
+        more_headers={"x-amz-id-2": HOST_ID},
     ),
     "iam": _QUERY,
     "sts": _QUERY,

@@ -35,6 +35,10 @@ class WrongType(EventrtError):  # noqa: N818 - the caller's protocol names it
     """A value is not of the type the model asks for; the message is AWS's as far as it is known."""
 
 
+class WrongBody(WrongType):
+    """The body cannot be read, or does not hold what the model asks for."""
+
+
 def parse_timestamp(text: str) -> float:
     """Return epoch seconds of a text in any of AWS's formats: ISO 8601, epoch seconds, HTTP date.
 

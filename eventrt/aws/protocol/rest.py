@@ -7,12 +7,13 @@ from typing import Any
 
 import orjson
 
+from eventrt.aws.protocol import overlays
 from eventrt.aws.protocol.codecs import TOP, Bound, Incoming, missing_members
 from eventrt.aws.protocol.constraints import Problem, member_step
 from eventrt.aws.protocol.faults import Fault
 from eventrt.aws.protocol.models import Ref, ServiceModel
 from eventrt.aws.protocol.overlays import Policy
-from eventrt.aws.protocol.parse import Reader, ReaderCompiler, TextReaderCompiler, WrongType
+from eventrt.aws.protocol.parse import Reader, ReaderCompiler, TextReaderCompiler, WrongBody, WrongType
 from eventrt.aws.protocol.serialise import (
     WriterCompiler,
     XmlWriterCompiler,
@@ -142,9 +143,10 @@ class RestCodec:
         payload = shape.get("payload")
         body_members = {key: ref for key, ref in members.items() if "location" not in ref and key != payload}
         write_body = self._body_writer(model, policy, name, payload, members, body_members)
+        id_header, more_headers = policy.id_header, policy.more_headers
 
         def write(answer: Mapping[str, Any], request_id: str) -> Response:
-            headers = {"x-amzn-RequestId": request_id}
+            headers = {id_header: request_id, **more_headers}
             status = default_status
             rest: dict[str, Any] = {}
             for key, value in answer.items():
@@ -281,24 +283,25 @@ class RestXmlCodec(RestCodec):
     def _structure_body(self, model: ServiceModel, policy: Policy, members: dict[str, Ref]) -> Reader:
         compiler = self._compiler(model, policy)
         reader = compiler.structure_of(members, [])
-        return lambda body, at, problems: reader(parse_document(body), at, problems) if body else {}
+        return lambda body, at, problems: _read_document(reader, body, at, problems) if body else {}
 
     def _payload_body(self, model: ServiceModel, policy: Policy, name: str, ref: Ref) -> Reader:
         reader = self._compiler(model, policy).reader(ref)
-        return lambda body, at, problems: reader(parse_document(body), at, problems)
+        return lambda body, at, problems: _read_document(reader, body, at, problems)
 
     def _structure_writer(
         self, model: ServiceModel, policy: Policy, shape_name: str, members: dict[str, Ref]
     ) -> Callable[[dict[str, Any], Response], None]:
         content = XmlWriterCompiler(model, query=False, omits_empty=policy.omits_empty).structure(shape_name, members)
         namespace = f' xmlns="{model.xml_namespace}"' if model.xml_namespace else ""
+        root = overlays.ROOTS.get(model.id, {}).get(shape_name, shape_name)
 
         def write(rest: dict[str, Any], response: Response) -> None:
             if not members:
                 return
-            out = [f'<?xml version="1.0" encoding="UTF-8"?>\n<{shape_name}{namespace}>']
+            out = [f'<?xml version="1.0" encoding="UTF-8"?>\n<{root}{namespace}>']
             content(rest, out)
-            out.append(f"</{shape_name}>")
+            out.append(f"</{root}>")
             response.headers["Content-Type"] = "application/xml"
             response.body = "".join(out).encode()
 
@@ -308,7 +311,8 @@ class RestXmlCodec(RestCodec):
         self, model: ServiceModel, policy: Policy, payload: str, ref: Ref
     ) -> Callable[[dict[str, Any], Response], None]:
         element = XmlWriterCompiler(model, query=False, omits_empty=policy.omits_empty).element(
-            ref.get("locationName", payload), ref
+            ref.get("locationName", payload),
+            {"xmlNamespace": {"uri": model.xml_namespace}, **ref} if model.xml_namespace else ref,
         )
 
         def write(rest: dict[str, Any], response: Response) -> None:
@@ -327,7 +331,9 @@ class RestXmlCodec(RestCodec):
         )
         inner = f"<Code>{escape(fault.code)}</Code><Message>{escape(fault.message)}</Message>{more}"
         if model is None or model.id == "s3":
-            body = f"<Error>{inner}<RequestId>{request_id}</RequestId></Error>"
+            host_id = policy.more_headers.get("x-amz-id-2")
+            host = f"<HostId>{host_id}</HostId>" if host_id else ""
+            body = f"<Error>{inner}<RequestId>{request_id}</RequestId>{host}</Error>"
         else:
             kind = "Sender" if fault.is_sender else "Receiver"
             namespace = f' xmlns="{model.xml_namespace}"' if model.xml_namespace else ""
@@ -338,6 +344,7 @@ class RestXmlCodec(RestCodec):
         headers = {
             "x-amz-request-id": request_id,
             "x-amzn-RequestId": request_id,
+            **policy.more_headers,
             **fault.headers,
             "Content-Type": "application/xml",
         }
@@ -349,6 +356,13 @@ def _loads(body: bytes) -> Any:
         return orjson.loads(body)
     except orjson.JSONDecodeError as error:
         raise WrongType("Could not parse request body into json") from error
+
+
+def _read_document(reader: Reader, body: bytes, at: Any, problems: list[Problem]) -> Any:
+    try:
+        return reader(parse_document(body), at, problems)
+    except WrongType as error:
+        raise WrongBody(str(error)) from error
 
 
 def _locate(name: str, ref: Ref, model: ServiceModel) -> Located:

@@ -1,0 +1,234 @@
+"""Taking the body of an object or a part: small ones into the row, large ones into a blob, hashed as they come.
+
+Whatever the request says of its body is compared with what came: length, Content-MD5, an additional checksum in a
+header or a trailer, and the SHA-256 that a verified signature vouches for.
+"""
+
+import base64
+import hashlib
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import anyio
+
+from eventrt.aws.protocol.bodies import Payload
+from eventrt.aws.services.s3.room import S3Room
+from eventrt.core.buckets import Body, Checksum, Extent
+from eventrt.core.checksums import Algorithm, Hasher, encode
+from eventrt.core.object_rules import S3Refused, invalid_request
+from eventrt.store.blobs import BlobWriter
+
+INLINE_BYTES = 64 * 1024
+"""Bodies up to this size lie in the object's row: one commit, no file."""
+
+_CHECKSUM_HEADER = "x-amz-checksum-"
+_NOT_ALGORITHMS = frozenset({"algorithm", "type", "mode"})
+
+
+@dataclass(slots=True)
+class Received:
+    """A body that has come: where it is, its MD5 in hexadecimal, its checksum.
+
+    `staged` is set instead of a place when the caller finishes the file itself (buckets over folders).
+    """
+
+    body: Body
+    md5: str
+    checksum: Checksum | None
+    staged: BlobWriter | None = None
+    file_stamp: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Claims:
+    """What a request says of its body.
+
+    `checksum` None with an algorithm: it comes in the trailer.
+    """
+
+    md5: str | None = None
+    algorithm: Algorithm | None = None
+    checksum: str | None = None
+
+
+def read_claims(headers: Mapping[str, str], algorithms: Mapping[str, Algorithm]) -> Claims:
+    """Return what a request's headers say of its body.
+
+    Raises: S3Refused: InvalidDigest, InvalidRequest.
+    """
+    md5 = headers.get("content-md5")
+    if md5 is not None:
+        try:
+            is_md5 = len(base64.b64decode(md5, validate=True)) == 16
+        except ValueError:
+            is_md5 = False
+        if not is_md5:
+            raise S3Refused(
+                "InvalidDigest", "The Content-MD5 you specified is not valid.", members={"Content-MD5": md5}
+            )
+    given = [
+        name
+        for name in headers
+        if name.startswith(_CHECKSUM_HEADER) and name[len(_CHECKSUM_HEADER) :] not in _NOT_ALGORITHMS
+    ]
+    trailer = headers.get("x-amz-trailer", "").strip().lower()
+    if trailer.startswith(_CHECKSUM_HEADER):
+        given.append(trailer)
+    if len(given) > 1:
+        raise invalid_request("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
+    named = headers.get("x-amz-sdk-checksum-algorithm")
+    if not given:
+        if named is not None and md5 is None:
+            if named.upper() not in algorithms:
+                raise invalid_request(
+                    "Checksum algorithm provided is unsupported. Please try again with any of the "
+                    "valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"
+                )
+            raise invalid_request(
+                "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer "
+                "headers were found."
+            )
+        return Claims(md5)
+    algorithm = algorithms.get(given[0][len(_CHECKSUM_HEADER) :].upper())
+    if algorithm is None:
+        raise invalid_request("The algorithm type you specified in x-amz-checksum- header is invalid.")
+    value = headers.get(given[0])
+    if value is not None and not algorithm.is_well_formed(value):
+        raise invalid_request(f"Value for {given[0]} header is invalid.")
+    return Claims(md5, algorithm, value)
+
+
+@asynccontextmanager
+async def receiving(
+    room: S3Room,
+    payload: Payload,
+    claims: Claims,
+    *,
+    limit_bytes: int,
+    wants: Algorithm | None = None,
+    always_blob: bool = False,
+    staged_in: Path | None = None,
+) -> AsyncIterator[Received]:
+    """Take a body; whoever stores what uses it does so inside the block. Left without, it is removed again.
+
+    Args:
+        wants: the checksum to compute when the request brings none.
+        always_blob: keep also a small body as a blob (parts). staged_in: write a file there and leave it staged.
+
+    Raises: S3Refused: MissingContentLength, EntityTooLarge, IncompleteBody, BadDigest, XAmzContentSHA256Mismatch.
+    """
+    length = payload.length
+    if length is None:
+        raise S3Refused("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
+    if length > limit_bytes:
+        raise S3Refused(
+            "EntityTooLarge",
+            "Your proposed upload exceeds the maximum allowed size",
+            members={"ProposedSize": str(length), "MaxSizeAllowed": str(limit_bytes)},
+        )
+    if length <= INLINE_BYTES and not always_blob and staged_in is None:
+        data = await payload.read(length)
+        checks = _Checks(claims, payload, wants)
+        checks.update(data)
+        yield Received(Body(len(data), data), *checks.settle(payload, len(data)))
+        return
+    checks = _Checks(claims, payload, wants)
+    path = staged_in
+    writer = BlobWriter(room._blobs, [checks], path)
+    name = ""
+    try:
+        async for piece in payload:
+            await writer.write(piece)
+            if writer.size > length:
+                raise _incomplete()
+        if staged_in is not None:
+            await writer.flush()
+            yield Received(Body(writer.size), *checks.settle(payload, writer.size), staged=writer)
+            return
+        await writer.flush()
+        settled = checks.settle(payload, writer.size)
+        name = await writer.finish()
+        yield Received(Body(writer.size, None, [Extent(name, 0, writer.size)] if writer.size else []), *settled)
+    finally:
+        await writer.discard()
+        if name:
+            with anyio.CancelScope(shield=True):
+                room._blobs.give_up(await room._store.read(lambda tx: tx.objects.unused([name])))
+
+
+class _Checks:
+    """Everything that is computed over a body, as one hasher."""
+
+    def __init__(self, claims: Claims, payload: Payload, wants: Algorithm | None) -> None:
+        self._claims = claims
+        self._algorithm = claims.algorithm or wants
+        self._md5 = hashlib.md5(usedforsecurity=False)
+        self._sum: Hasher | None = self._algorithm.hasher() if self._algorithm is not None else None
+        self._sha256 = hashlib.sha256() if payload.expected_sha256 else None
+
+    def update(self, data: bytes, /) -> None:
+        """Take more data."""
+        self._md5.update(data)
+        if self._sum is not None:
+            self._sum.update(data)
+        if self._sha256 is not None:
+            self._sha256.update(data)
+
+    def settle(self, payload: Payload, size: int) -> tuple[str, Checksum | None]:
+        """Compare with what was said; return MD5 and checksum.
+
+        Raises: S3Refused: IncompleteBody, BadDigest, InvalidRequest, XAmzContentSHA256Mismatch.
+        """
+        claims, algorithm = self._claims, self._algorithm
+        if size != payload.length:
+            raise _incomplete()
+        digest = self._md5.digest()
+        if claims.md5 is not None and base64.b64decode(claims.md5) != digest:
+            raise S3Refused(
+                "BadDigest",
+                "The Content-MD5 you specified did not match what we received.",
+                members={"ExpectedDigest": claims.md5, "CalculatedDigest": encode(digest)},
+            )
+        if self._sha256 is not None and self._sha256.hexdigest() != payload.expected_sha256:
+            raise S3Refused(
+                "XAmzContentSHA256Mismatch",
+                "The provided 'x-amz-content-sha256' header does not match what was computed.",
+                members={
+                    "ClientComputedContentSHA256": payload.expected_sha256,
+                    "S3ComputedContentSHA256": self._sha256.hexdigest(),
+                },
+            )
+        if algorithm is None or self._sum is None:
+            return digest.hex(), None
+        computed = encode(self._sum.digest())
+        if claims.algorithm is not None:
+            said = claims.checksum or payload.trailers.get(algorithm.header)
+            if said is None:
+                raise S3Refused(
+                    "MalformedTrailerError",
+                    "The request contained trailing data that was not well-formed or did not "
+                    "conform to our published schema.",
+                )
+            if said != computed:
+                if not algorithm.is_well_formed(said):
+                    raise invalid_request(f"Value for {algorithm.header} trailing header is invalid.")
+                raise S3Refused(
+                    "BadDigest", f"The {algorithm.name} you specified did not match the calculated checksum."
+                )
+        return digest.hex(), Checksum(algorithm.name, computed)
+
+
+def _incomplete() -> S3Refused:
+    return S3Refused(
+        "IncompleteBody", "You did not provide the number of bytes specified by the Content-Length HTTP header"
+    )
+
+
+def checksum_headers(checksum: Checksum | None, algorithms: Mapping[str, Any]) -> dict[str, str]:
+    """Return the headers that tell a checksum."""
+    if checksum is None:
+        return {}
+    return {algorithms[checksum.algorithm].header: checksum.value, "x-amz-checksum-type": checksum.type}

@@ -1,0 +1,197 @@
+"""What every part of the S3 service needs: finding the bucket and object a request means, and S3's refusals.
+
+One namespace of buckets holds those of all accounts and regions. A bucket is its owner's: another account's signature
+is refused, whatever its policy says; unsigned requests are let in where `auth.mode` is "none". A bucket answers in
+every region (docs/behaviour/buckets.md).
+"""
+
+import functools
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, TypeVar
+
+from eventrt.aws.call import Answer, Call, operation
+from eventrt.aws.protocol.overlays import HOST_ID
+from eventrt.aws.services.s3.native import algorithms
+from eventrt.clock import Clock
+from eventrt.core.buckets import NULL, Body, Bucket, ObjectVersion
+from eventrt.core.notifications import Origin
+from eventrt.core.object_rules import S3Refused, access_denied, no_such_key, no_such_version
+from eventrt.core.refused import Refused
+from eventrt.errors import ApiError
+from eventrt.http import Response
+from eventrt.sources.buckets import Buckets
+from eventrt.sources.folders import Folders
+from eventrt.store.api import Store, Tx
+from eventrt.store.blobs import Blobs
+
+Request = Mapping[str, Any]
+S = TypeVar("S", bound="S3Room")
+
+DEFAULT_CONTENT_TYPE = "binary/octet-stream"
+
+
+class S3Room:
+    """The store, the blobs and the shelf of buckets; the operations are in the subclasses.
+
+    Args: secret_of: the secret of (access key, session token), None when unknown: for signatures of form posts.
+        None takes forms without looking at their signature, as `auth.mode = "none"` does.
+    """
+
+    service_id = "s3"
+
+    def __init__(
+        self,
+        store: Store,
+        clock: Clock,
+        blobs: Blobs,
+        shelf: Buckets,
+        folders: Folders,
+        *,
+        secret_of: Callable[[str, str], str | None] | None = None,
+    ) -> None:
+        self._store = store
+        self._clock = clock
+        self._blobs = blobs
+        self._shelf = shelf
+        self._folders = folders
+        self._secret_of = secret_of
+
+    @functools.cached_property
+    def _algorithms(self) -> Any:
+        """The checksum algorithms; a native library, where there is one, loads with the first use."""
+        return algorithms()
+
+    def locate(self, bucket: Bucket, version: ObjectVersion) -> Body:
+        """Return where the bytes of a version are."""
+        if bucket.folder:
+            return Body(version.size, file=str(self._folders.path(bucket, version.key)))
+        return version.body
+
+
+def answers(
+    name: str,
+) -> Callable[[Callable[[S, Call, Request], Awaitable[Answer]]], Callable[[S, Call, Request], Awaitable[Answer]]]:
+    """Mark a method as the handler of an operation; a rule it breaks becomes S3's answer."""
+
+    def mark(
+        method: Callable[[S, Call, Request], Awaitable[Answer]],
+    ) -> Callable[[S, Call, Request], Awaitable[Answer]]:
+        @operation(name)
+        @functools.wraps(method)
+        async def handler(self: S, call: Call, request: Request) -> Answer:
+            try:
+                return await method(self, call, request)
+            except Refused as refused:
+                raise as_api_error(refused) from refused
+
+        return handler
+
+    return mark
+
+
+def as_api_error(refused: Refused) -> ApiError:
+    """Return a refusal as the door's error."""
+    if isinstance(refused, S3Refused):
+        return ApiError(refused.code, refused.message, status=refused.status, members=refused.members)
+    return ApiError(refused.code, refused.message)
+
+
+# -- buckets and objects
+
+
+def no_such_bucket(name: str) -> S3Refused:
+    """Return `NoSuchBucket`."""
+    return S3Refused("NoSuchBucket", "The specified bucket does not exist", status=404, members={"BucketName": name})
+
+
+def find_bucket(tx: Tx, call: Call, request: Request) -> Bucket:
+    """Return the bucket a request means.
+
+    Raises: S3Refused: NoSuchBucket, or AccessDenied for another account's bucket.
+    """
+    name = request["Bucket"]
+    bucket = tx.buckets.find(name)
+    if bucket is None:
+        raise no_such_bucket(name)
+    if call.access_key and call.account_id != bucket.account_id:
+        raise access_denied()
+    expected = request.get("ExpectedBucketOwner")
+    if expected is not None and expected != bucket.account_id:
+        raise access_denied()
+    return bucket
+
+
+def asked_version(request: Request) -> str | None:
+    """Return the version id a request names: "" for the null version, None when it names none.
+
+    Raises: S3Refused: InvalidArgument.
+    """
+    version_id = request.get("VersionId")
+    if version_id is None:
+        return None
+    if version_id == "":
+        raise S3Refused(
+            "InvalidArgument",
+            "Version id cannot be the empty string",
+            members={"ArgumentName": "versionId", "ArgumentValue": ""},
+        )
+    return "" if version_id == NULL else str(version_id)
+
+
+def find_version(tx: Tx, bucket: Bucket, request: Request) -> ObjectVersion:
+    """Return the version of an object a request means, the current one when it names none.
+
+    Raises:
+        S3Refused: NoSuchKey, NoSuchVersion.
+        ApiError: it is a delete marker: NoSuchKey, or MethodNotAllowed when it was named.
+    """
+    key, version_id = request["Key"], asked_version(request)
+    if version_id is None:
+        version = tx.objects.current(bucket, key)
+        if version is None:
+            raise no_such_key(key)
+        if version.is_marker:
+            headers = {"x-amz-delete-marker": "true", "x-amz-version-id": version.shown_version_id}
+            raise ApiError(
+                "NoSuchKey", "The specified key does not exist.", status=404, members={"Key": key}, headers=headers
+            )
+        return version
+    version = tx.objects.version(bucket, key, version_id)
+    if version is None:
+        raise no_such_version(key, request["VersionId"])
+    if version.is_marker:
+        headers = {
+            "x-amz-delete-marker": "true",
+            "x-amz-version-id": version.shown_version_id,
+            "Allow": "DELETE",
+        }
+        raise ApiError(
+            "MethodNotAllowed",
+            "The specified method is not allowed against this resource.",
+            status=405,
+            members={"Method": "GET", "ResourceType": "DeleteMarker"},
+            headers=headers,
+        )
+    return version
+
+
+def origin_of(call: Call) -> Origin:
+    """Return who asks, as notifications tell it."""
+    return Origin(
+        f"AWS:{call.account_id}" if call.access_key else "Anonymous", call.http.remote, call.request_id, HOST_ID
+    )
+
+
+def empty(call: Call, headers: Mapping[str, str] | None = None, *, status: int = 200) -> Response:
+    """Return an answer without a body."""
+    return Response(status, {"x-amz-request-id": call.request_id, "x-amz-id-2": HOST_ID, **(headers or {})})
+
+
+def quoted(etag: str) -> str:
+    """Return an ETag as headers and documents write it."""
+    return f'"{etag}"'
+
+
+def shown_version(bucket: Bucket, version: ObjectVersion) -> str | None:
+    """Return the version id that answers tell, None in a bucket that never had versions."""
+    return version.shown_version_id if bucket.versioning else None

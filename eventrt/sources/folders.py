@@ -1,0 +1,347 @@
+"""Buckets over folders: the files of a folder are the objects, whoever wrote them.
+
+A file that appears, changes or vanishes raises the same events as an object put or deleted through the API; also
+when that happened while nobody watched. What the API stores becomes a file in the same unit of work. A file counts
+once nobody has written to it for SETTLE_S; its row remembers size and modification time, so that a file is read and
+hashed once. inotify comes through `watchfiles`, from the extra `files`.
+"""
+
+import hashlib
+import mimetypes
+import os
+import secrets
+import time
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, TypeVar
+
+import anyio
+import structlog
+from anyio.abc import TaskStatus
+
+from eventrt.clock import Clock
+from eventrt.core.buckets import Body, Bucket, ObjectDraft, ObjectVersion
+from eventrt.core.notifications import Origin
+from eventrt.core.object_rules import S3Refused, invalid_argument, no_such_key
+from eventrt.errors import ConfigurationError
+from eventrt.sources.buckets import Buckets
+from eventrt.store.api import Store, Tx
+from eventrt.store.blobs import Blobs, sync_folder
+
+T = TypeVar("T")
+
+SETTLE_S = 0.3
+"""How long (real seconds) a file must be left alone before it counts."""
+
+STAGED = ".eventrt-"
+"""What the names of files in the making begin with; such files are no objects."""
+
+_PAGE = 1000
+_READ_BYTES = 1024 * 1024
+_ORIGIN = Origin("AWS:eventrt")
+_LOG = structlog.get_logger("eventrt.buckets")
+
+Watch = Callable[[Path], AsyncIterator[set[str]]]
+"""Yield the paths below a folder that something happened to, in bunches."""
+
+
+@dataclass(frozen=True, slots=True)
+class _File:
+    stamp: int
+    size: int
+
+
+class Folders:
+    """The buckets over folders.
+
+    Args: watch: told in tests; None is inotify.
+    """
+
+    def __init__(self, store: Store, clock: Clock, blobs: Blobs, shelf: Buckets, *, watch: Watch | None = None) -> None:
+        self._store = store
+        self._clock = clock
+        self._blobs = blobs
+        self._shelf = shelf
+        self._watch = watch
+        self._busy: Counter[tuple[int, str]] = Counter()
+        self._is_used = False
+
+    # -- the API's side
+
+    def path(self, bucket: Bucket, key: str) -> Path:
+        """Return the file of a key.
+
+        Raises: S3Refused: no file can be called so.
+        """
+        parts = key.split("/")
+        if any(part in ("", ".", "..") or len(part.encode()) > 255 or "\x00" in part for part in parts):
+            raise invalid_argument(
+                f"The bucket {bucket.name} is a folder, and no file in it can have this key.", "Key", key
+            )
+        if any(part.startswith(STAGED) for part in parts):
+            raise invalid_argument(f"Keys that begin with {STAGED} are those of files in the making.", "Key", key)
+        return Path(bucket.folder, *parts)
+
+    def staged_path(self, bucket: Bucket, key: str) -> Path:
+        """Return where the file of a key may be written before it is moved to its place."""
+        self.path(bucket, key)
+        return Path(bucket.folder) / f"{STAGED}{secrets.token_hex(12)}"
+
+    async def place(self, bucket: Bucket, key: str, staged: Path, unit: Callable[[Tx], T]) -> T:
+        """Run a unit that stores an object, moving its file to its place as the unit's last act; return its value.
+
+        Raises: S3Refused: a folder of the key's name, or a file of its folder's name, is in the way.
+        """
+        target = self.path(bucket, key)
+
+        def both(tx: Tx) -> T:
+            value = unit(tx)
+            staged.replace(target)
+            return value
+
+        with self._working_on(bucket, [key]):
+            try:
+                await self._blobs.in_thread(lambda: target.parent.mkdir(parents=True, exist_ok=True))
+                value = await self._store.write(both)
+            except (FileExistsError, NotADirectoryError, IsADirectoryError) as error:
+                raise invalid_argument(
+                    f"In the folder of {bucket.name} something else is in the way.", "Key", key
+                ) from error
+            if self._blobs.is_power_safe:
+                await self._blobs.in_thread(lambda: sync_folder(target.parent))
+        return value
+
+    async def deleting(self, name: str, keys: Sequence[str], unit: Callable[[Tx], T]) -> T:
+        """Run a unit that deletes objects and return its value; of a bucket over a folder the files go, too."""
+        bucket = await self._store.read(lambda tx: tx.buckets.find(name)) if self._is_used else None
+        if bucket is None or not bucket.folder:
+            return await self._store.write(unit)
+        with self._working_on(bucket, keys):
+            value = await self._store.write(unit)
+            await self._blobs.in_thread(lambda: self._unlink(bucket, keys))
+        return value
+
+    def _unlink(self, bucket: Bucket, keys: Sequence[str]) -> None:
+        for key in keys:
+            try:
+                target = self.path(bucket, key)
+                target.unlink()
+                for folder in target.relative_to(bucket.folder).parents:
+                    if str(folder) != ".":
+                        (Path(bucket.folder) / folder).rmdir()
+            except (OSError, S3Refused):
+                continue  # not there any more, or a folder with other files in it
+
+    @contextmanager
+    def _working_on(self, bucket: Bucket, keys: Sequence[str]) -> Iterator[None]:
+        """Keep the watcher from looking at files that the API is changing."""
+        held = [(bucket.id, key) for key in keys]
+        self._busy.update(held)
+        try:
+            yield
+        finally:
+            for one in held:
+                self._busy[one] -= 1
+                if not self._busy[one]:
+                    del self._busy[one]
+
+    async def fresh(self, bucket: Bucket, version: ObjectVersion) -> tuple[Bucket, ObjectVersion]:
+        """Return a version as its file is now.
+
+        Raises: S3Refused: NoSuchKey: the file is gone.
+        """
+        found = await self._blobs.in_thread(lambda: self._look(bucket, version.key))
+        if found == _File(version.file_stamp, version.size):
+            return bucket, version
+        await self._refresh(bucket, version.key)
+        current = await self._store.read(lambda tx: tx.objects.current(bucket, version.key))
+        if current is None:
+            raise no_such_key(version.key)
+        return bucket, current
+
+    # -- the folder's side
+
+    async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
+        """Look at every folder, then watch it, until cancelled.
+
+        Raises: ConfigurationError: the extra `files` is not installed.
+        """
+        buckets = [bucket for bucket in await self._store.read(lambda tx: tx.buckets.every()) if bucket.folder]
+        self._is_used = bool(buckets)
+        watch = self._watch or (_inotify() if buckets else None)
+        async with anyio.create_task_group() as group:
+            for bucket in buckets:
+                assert watch is not None
+                await self._blobs.in_thread(
+                    lambda bucket=bucket: Path(bucket.folder).mkdir(parents=True, exist_ok=True)
+                )  # type: ignore[misc]
+                group.start_soon(self._follow, bucket, watch)
+            task_status.started()
+
+    async def _follow(self, bucket: Bucket, watch: Watch) -> None:
+        """Look at a folder whole, then at what changes in it; what changes during the first look is seen after it."""
+        root = Path(bucket.folder)
+        changes = watch(root)
+        async with anyio.create_task_group() as group:
+            send, receive = anyio.create_memory_object_stream[set[str]](1024)
+            await group.start(self._collect, changes, send)
+            with self._clock.working():
+                await self._scan(bucket)
+            async for paths in receive:
+                with self._clock.working():
+                    await self._visit(bucket, paths)
+
+    async def _collect(self, changes: AsyncIterator[set[str]], send: Any, *, task_status: TaskStatus[None]) -> None:
+        task_status.started()
+        async with send:
+            async for paths in changes:
+                await send.send(paths)
+
+    async def _visit(self, bucket: Bucket, paths: set[str]) -> None:
+        root = Path(bucket.folder)
+        for text in sorted(paths):
+            path = Path(text)
+            is_folder = await self._blobs.in_thread(path.is_dir)
+            try:
+                key = path.relative_to(root).as_posix()
+            except ValueError:
+                continue
+            if is_folder:
+                await self._scan(bucket, f"{key}/" if key != "." else "")
+                continue
+            if any(part.startswith(STAGED) for part in key.split("/")):
+                continue
+            await self._refresh(bucket, key)
+            await self._scan_rows(bucket, f"{key}/")  # it may have been a folder, moved away with all that was in it
+
+    async def _scan(self, bucket: Bucket, prefix: str = "") -> None:
+        """Compare a folder with what is known of it, and take in what differs."""
+        found = await self._blobs.in_thread(lambda: self._walk(bucket, prefix))
+        known: set[str] = set()
+        async for version in self._rows(bucket, prefix):
+            known.add(version.key)
+            if found.get(version.key) != _File(version.file_stamp, version.size):
+                await self._refresh(bucket, version.key)
+        for key in sorted(found.keys() - known):
+            await self._refresh(bucket, key)
+
+    async def _scan_rows(self, bucket: Bucket, prefix: str) -> None:
+        async for version in self._rows(bucket, prefix):
+            await self._refresh(bucket, version.key)
+
+    async def _rows(self, bucket: Bucket, prefix: str) -> AsyncIterator[ObjectVersion]:
+        after = ""
+        while True:
+            page = await self._store.read(
+                lambda tx, after=after: tx.objects.list_current(  # type: ignore[misc]
+                    bucket, prefix=prefix, delimiter="", after=after, limit=_PAGE
+                )
+            )
+            for version in page.entries:
+                yield version
+            if not page.next_key:
+                return
+            after = page.next_key
+
+    def _walk(self, bucket: Bucket, prefix: str) -> dict[str, _File]:
+        root = Path(bucket.folder)
+        found: dict[str, _File] = {}
+        for folder, folders, files in os.walk(root / prefix):
+            folders[:] = [name for name in folders if not name.startswith(STAGED)]
+            for name in files:
+                path = Path(folder, name)
+                key = path.relative_to(root).as_posix()
+                if name.startswith(STAGED):
+                    continue
+                looked = self._look(bucket, key)
+                if looked is not None:
+                    found[key] = looked
+        return found
+
+    def _look(self, bucket: Bucket, key: str) -> _File | None:
+        """Return stamp and size of a key's file, None when there is none (or a name that is not UTF-8)."""
+        try:
+            key.encode()
+            status = self.path(bucket, key).stat()
+        except (OSError, S3Refused, UnicodeEncodeError):
+            return None
+        return _File(status.st_mtime_ns, status.st_size) if os.path.stat.S_ISREG(status.st_mode) else None
+
+    async def _refresh(self, bucket: Bucket, key: str) -> None:
+        """Take in one file as it is now: new, changed or gone; each raises its event, in one unit with the row."""
+        while (bucket.id, key) not in self._busy:
+            looked = await self._blobs.in_thread(lambda: self._look(bucket, key))
+            if looked is None:
+                await self._store.write(lambda tx: self._vanished(tx, bucket, key))
+                return
+            present = await self._store.read(lambda tx: tx.objects.current(bucket, key))
+            if present is not None and looked == _File(present.file_stamp, present.size):
+                return
+            age_s = time.time() - looked.stamp / 1e9
+            if 0 <= age_s < SETTLE_S:
+                await anyio.sleep(SETTLE_S - age_s)  # somebody may be writing; a look at its stamp follows
+                if await self._blobs.in_thread(lambda: self._look(bucket, key)) != looked:
+                    continue
+            md5 = await self._blobs.in_thread(lambda: self._hash(bucket, key))
+            if md5 is None or await self._blobs.in_thread(lambda: self._look(bucket, key)) != looked:
+                continue
+            content_type = mimetypes.guess_type(key)[0] or "binary/octet-stream"
+            draft = ObjectDraft(
+                key,
+                Body(looked.size),
+                md5,
+                headers={"Content-Type": content_type},
+                file_stamp=looked.stamp,
+            )
+            await self._store.write(lambda tx, draft=draft: self._appeared(tx, bucket, draft))  # type: ignore[misc]
+            return
+
+    def _appeared(self, tx: Tx, bucket: Bucket, draft: ObjectDraft) -> None:
+        now = tx.buckets.find(bucket.name)
+        if now is None or (bucket.id, draft.key) in self._busy:
+            return
+        present = tx.objects.current(now, draft.key)
+        if present is not None and present.etag == draft.etag and present.size == draft.body.size:
+            tx.objects.change(present, file_stamp=draft.file_stamp)  # touched, not changed
+            return
+        if present is not None:
+            draft = replace(draft, headers=present.headers)
+        self._shelf.put(tx, now, draft, "s3:ObjectCreated:Put", _ORIGIN)
+        _LOG.debug("file.appeared", bucket=bucket.name, key=draft.key)
+
+    def _vanished(self, tx: Tx, bucket: Bucket, key: str) -> None:
+        now = tx.buckets.find(bucket.name)
+        if now is None or (bucket.id, key) in self._busy or tx.objects.current(now, key) is None:
+            return
+        self._shelf.delete(tx, now, key, None, _ORIGIN)
+        _LOG.debug("file.vanished", bucket=bucket.name, key=key)
+
+    def _hash(self, bucket: Bucket, key: str) -> str | None:
+        md5 = hashlib.md5(usedforsecurity=False)
+        try:
+            with self.path(bucket, key).open("rb") as file:
+                while piece := file.read(_READ_BYTES):
+                    md5.update(piece)
+        except OSError:
+            return None
+        return md5.hexdigest()
+
+
+def _inotify() -> Watch:
+    """Return a watch on a folder through `watchfiles`.
+
+    Raises: ConfigurationError: the extra is not installed.
+    """
+    try:
+        from watchfiles import awatch
+    except ImportError as error:
+        raise ConfigurationError("buckets over folders need watchfiles: pip install 'eventrt[files]'") from error
+
+    async def watch(folder: Path) -> AsyncIterator[set[str]]:
+        async for changes in awatch(folder, watch_filter=None, debounce=200, step=20, rust_timeout=5000):
+            yield {path for _, path in changes}
+
+    return watch
