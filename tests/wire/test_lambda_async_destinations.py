@@ -167,3 +167,25 @@ def test_the_names_of_queues_do_not_have_to_exist_when_they_are_set(daemon: Runn
     name = create(lambda_)
     arn = f"arn:aws:sqs:us-east-1:000000000000:{new_name('later')}"
     lambda_.update_function_configuration(FunctionName=name, DeadLetterConfig={"TargetArn": arn})
+
+
+def test_a_failure_is_kept_in_a_bucket(daemon: RunningDaemon, lambda_: Any) -> None:
+    s3 = daemon.client("s3")
+    bucket, name = new_name("told"), failing(daemon)
+    s3.create_bucket(Bucket=bucket)
+    lambda_.put_function_event_invoke_config(
+        FunctionName=name,
+        MaximumRetryAttempts=0,
+        DestinationConfig={"OnFailure": {"Destination": f"arn:aws:s3:::{bucket}"}},
+    )
+    request_id = send(daemon, name, b'{"n": 1}')
+    give_up_at = time.monotonic() + 10
+    while not (found := s3.list_objects_v2(Bucket=bucket).get("Contents")):
+        assert time.monotonic() < give_up_at
+        time.sleep(0.02)
+    (key,) = [one["Key"] for one in found]
+    day, moment = r"\d{4}/\d\d/\d\d", r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d"
+    assert re.fullmatch(f"aws/lambda/async/{name}/{day}/{moment}-[0-9a-f-]{{36}}", key)
+    record = orjson.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    assert record["requestContext"]["requestId"] == request_id
+    assert record["requestPayload"] == {"n": 1}
