@@ -41,6 +41,19 @@ def stream_missing(source_arn: str) -> Refused:
     return invalid(f"Stream not found: {source_arn}")
 
 
+def queue_denied() -> Refused:
+    """Return the refusal of a mapping whose queue is another account's: accounts are worlds of their own."""
+    return invalid("The provided execution role does not have permissions to call ReceiveMessage on SQS")
+
+
+def stream_denied(source_arn: str) -> Refused:
+    """Return the refusal of a mapping whose stream is another account's; the sentence is unverified."""
+    return invalid(
+        f"Cannot access stream {source_arn}. Please ensure the role can perform the GetRecords, GetShardIterator, "
+        "DescribeStream, ListShards, and ListStreams Actions on your stream in IAM."
+    )
+
+
 def function_missing() -> Refused:
     """Return the refusal of a mapping whose function is not there."""
     return invalid("Function does not exist")

@@ -130,13 +130,19 @@ def _check_queue(tx: Tx, mapping: EventSourceMapping, function: FunctionVersion)
     queue = tx.queues.by_arn(mapping.source_arn)
     if queue is None:
         raise rules.queue_missing()
+    if queue.account_id != mapping.account_id:
+        raise rules.queue_denied()
     rules.check_against(mapping, queue, timeout_s=function.timeout_s)
 
 
 def _check_stream(tx: Tx, mapping: EventSourceMapping) -> None:
-    if mapping.kind in ("kinesis", "table") and tx.streams.by_arn(mapping.source_arn) is None:
-        raise rules.stream_missing(mapping.source_arn)
+    if mapping.kind in ("kinesis", "table"):
+        stream = tx.streams.by_arn(mapping.source_arn)
+        if stream is None:
+            raise rules.stream_missing(mapping.source_arn)
+        if stream.account_id != mapping.account_id:
+            raise rules.stream_denied(mapping.source_arn)
     if mapping.on_failure_arn is not None:
         queue = tx.queues.by_arn(mapping.on_failure_arn)
-        if queue is None or queue.is_fifo:
+        if queue is None or queue.is_fifo or queue.account_id != mapping.account_id:
             raise invalid_destination(mapping.on_failure_arn)

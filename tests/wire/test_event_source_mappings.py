@@ -428,6 +428,18 @@ def test_mappings_are_listed_by_queue_and_by_function_and_in_pages(daemon: Runni
     assert (status, code) == (400, "InvalidParameterValueException")
 
 
+def test_another_accounts_queue_cannot_be_mapped(daemon: RunningDaemon) -> None:
+    life = begin(daemon)
+    queue_name = new_name()
+    daemon.client("sqs", account="111122223333").create_queue(QueueName=queue_name)
+    life.queue_arn = f"arn:aws:sqs:us-east-1:111122223333:{queue_name}"
+    assert error_of(life.map) == (
+        400,
+        "InvalidParameterValueException",
+        "The provided execution role does not have permissions to call ReceiveMessage on SQS",
+    )
+
+
 def test_a_mapping_whose_function_is_gone_says_so_and_goes_on_when_it_is_back(daemon: RunningDaemon) -> None:
     life = begin(daemon)
     life.map()
