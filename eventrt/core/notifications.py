@@ -190,12 +190,16 @@ class Event:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Who made it happen: what stands in `userIdentity`, `requestParameters` and `responseElements`."""
+    """Who made it happen: what stands in `userIdentity`, `requestParameters` and `responseElements`.
+
+    `trace_header` is the request's; it goes along with the notification, so that loops are found.
+    """
 
     principal_id: str
     source_ip: str = "127.0.0.1"
     request_id: str = ""
     host_id: str = ""
+    trace_header: str | None = None
 
 
 def sequencer(sequence: int) -> str:

@@ -183,7 +183,11 @@ class Buckets:
             )
             body = orjson.dumps({"Records": [record]}).decode()
             try:
-                self.desk.deliver(tx, rule.target_arn, Message(body, sender_id=bucket.account_id))
+                self.desk.deliver(
+                    tx,
+                    rule.target_arn,
+                    Message(body, trace_header=origin.trace_header, sender_id=bucket.account_id),
+                )
             except Undeliverable as error:
                 _LOG.warning(
                     "notification.dropped", bucket=bucket.name, destination_arn=rule.target_arn, error=str(error)
@@ -262,7 +266,7 @@ class Buckets:
         draft = ObjectDraft(
             key, Body(len(data), data), rules.md5_hex(data), headers={"Content-Type": message.content_type}
         )
-        self.put(tx, bucket, draft, "s3:ObjectCreated:Put", Origin("AWS:eventrt"))
+        self.put(tx, bucket, draft, "s3:ObjectCreated:Put", Origin("AWS:eventrt", trace_header=message.trace_header))
 
 
 def _check_delete(conditions: Mapping[str, Any], version: ObjectVersion | None, key: str) -> None:

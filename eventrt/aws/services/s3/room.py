@@ -16,6 +16,7 @@ from eventrt.clock import Clock
 from eventrt.core.buckets import NULL, Body, Bucket, ObjectVersion
 from eventrt.core.notifications import Origin
 from eventrt.core.object_rules import S3Refused, access_denied, no_such_key, no_such_version
+from eventrt.core.recursion import decoded
 from eventrt.core.refused import Refused
 from eventrt.errors import ApiError
 from eventrt.http import Response
@@ -178,7 +179,11 @@ def find_version(tx: Tx, bucket: Bucket, request: Request) -> ObjectVersion:
 def origin_of(call: Call) -> Origin:
     """Return who asks, as notifications tell it."""
     return Origin(
-        f"AWS:{call.account_id}" if call.access_key else "Anonymous", call.http.remote, call.request_id, HOST_ID
+        f"AWS:{call.account_id}" if call.access_key else "Anonymous",
+        call.http.remote,
+        call.request_id,
+        HOST_ID,
+        decoded(call.http.headers.get("x-amzn-trace-id")),
     )
 
 
