@@ -15,7 +15,14 @@ import orjson
 import structlog
 
 from eventrt.config import requests
-from eventrt.config.declared import Declared, DeclaredFunction, DeclaredMapping, DeclaredQueue
+from eventrt.config.declared import (
+    Declared,
+    DeclaredFunction,
+    DeclaredMapping,
+    DeclaredQueue,
+    DeclaredStream,
+    DeclaredTable,
+)
 from eventrt.config.references import folder_of
 from eventrt.config.settings import Settings
 from eventrt.core import queue_attributes
@@ -24,11 +31,14 @@ from eventrt.core.functions import CodePackage
 from eventrt.core.mapping_rules import changed_mapping
 from eventrt.core.messages import Queue
 from eventrt.core.refused import Refused
+from eventrt.core.streams import Stream
+from eventrt.core.tables.definitions import new_table
 from eventrt.errors import ConfigurationError
 from eventrt.invoker import functions
 from eventrt.invoker.packages import Packages
 from eventrt.invoker.runtimes.interpreters import Interpreters
-from eventrt.sources import mappings
+from eventrt.plugins import Plugins
+from eventrt.sources import mappings, streams, table_streams
 from eventrt.store.api import Store, Tx
 
 Done = Literal["created", "updated", "unchanged", "left"]
@@ -107,10 +117,15 @@ def apply(
             if _reserve(tx, function, account_concurrency) and done == "unchanged":
                 done = "updated"
             steps.append(Step("function", function.name, done))
+    for stream in declared.streams:
+        with _blaming("stream", stream.name):
+            steps.append(Step("stream", stream.name, *_stream(tx, stream)))
+    for table in declared.tables:
+        with _blaming("table", table.name):
+            steps.append(Step("table", table.name, *_table(tx, table)))
     for mapping in declared.mappings:
-        title = f"{mapping.queue} → {mapping.function}"
-        with _blaming("mapping", title):
-            steps.append(Step("mapping", title, _mapping(tx, mapping)))
+        with _blaming("mapping", mapping.title):
+            steps.append(Step("mapping", mapping.title, _mapping(tx, mapping)))
     return steps + _left(tx, declared)
 
 
@@ -119,7 +134,9 @@ def _left(tx: Tx, declared: Declared) -> list[Step]:
     now = {
         "queue": [_note(queue, queue.name) for queue in declared.queues],
         "function": [_note(function, function.name) for function in declared.functions],
-        "mapping": [_note(mapping, f"{mapping.queue} → {mapping.function}") for mapping in declared.mappings],
+        "stream": [_note(stream, stream.name) for stream in declared.streams],
+        "table": [_note(table, table.name) for table in declared.tables],
+        "mapping": [_note(mapping, mapping.title) for mapping in declared.mappings],
     }
     noted = tx.notes.get(_DECLARED)
     before: dict[str, list[list[str]]] = orjson.loads(noted) if noted else {}
@@ -134,7 +151,9 @@ def _left(tx: Tx, declared: Declared) -> list[Step]:
     ]
 
 
-def _note(thing: DeclaredQueue | DeclaredFunction | DeclaredMapping, name: str) -> list[str]:
+def _note(
+    thing: DeclaredQueue | DeclaredFunction | DeclaredStream | DeclaredTable | DeclaredMapping, name: str
+) -> list[str]:
     return [thing.account, thing.region, name]
 
 
@@ -223,9 +242,86 @@ def _ref(declared: DeclaredFunction) -> FunctionRef:
     return FunctionRef(declared.account, declared.region, declared.name)
 
 
+def _stream(tx: Tx, declared: DeclaredStream) -> tuple[Done, str]:
+    """Make a stream, or set its retention and tags; the number of its shards is left as it has become."""
+    present = tx.streams.find(declared.account, declared.region, declared.name)
+    retention_s = declared.retention_h * 3600
+    if present is None:
+        made = Stream(
+            0,
+            declared.account,
+            declared.region,
+            declared.name,
+            "kinesis",
+            tx.now,
+            retention_s=retention_s,
+            tags=declared.tags,
+        )
+        streams.create(tx, made, shard_count=declared.shards)
+        return "created", ""
+    differing: list[str] = []
+    if present.retention_s != retention_s:
+        # What has expired under the old retention stays expired under a longer one.
+        present = tx.streams.update(present, retention_s=retention_s, floor=present.horizon(tx.now))
+        tx.announce(("stream", present.id))
+        differing.append("retention_h")
+    if dict(present.tags) != declared.tags:
+        tx.streams.tag(present, declared.tags)
+        differing.append("tags")
+    return ("updated", ", ".join(differing)) if differing else ("unchanged", "")
+
+
+def _table(tx: Tx, declared: DeclaredTable) -> tuple[Done, str]:
+    """Make a table, or switch its stream and set its tags."""
+    wanted = new_table(
+        requests.table_request(declared),
+        account_id=declared.account,
+        region=declared.region,
+        name=declared.name,
+        uuid=str(uuid.uuid4()),
+        now=tx.now,
+    )
+    present = tx.tables.find(declared.account, declared.region, declared.name)
+    if present is None:
+        made = tx.tables.create(wanted)
+        if declared.stream:
+            table_streams.enable(tx, made, declared.stream)
+        return "created", ""
+    if present.key != wanted.key:
+        raise Refused("ValidationException", "its keys differ from those it was made with; make it anew")
+    differing: list[str] = []
+    stream = table_streams.stream_of(tx, present) if present.is_streaming else None
+    if (stream.view_type if stream is not None else "") != declared.stream:
+        if stream is not None:
+            table_streams.disable(tx, present)
+            present = tx.tables.find(declared.account, declared.region, declared.name) or present
+        if declared.stream:
+            present = table_streams.enable(tx, present, declared.stream)
+        differing.append("stream")
+    if dict(present.tags) != declared.tags:
+        tx.tables.update(present, tags=declared.tags)
+        differing.append("tags")
+    return ("updated", ", ".join(differing)) if differing else ("unchanged", "")
+
+
+def _source_arn(tx: Tx, declared: DeclaredMapping) -> str:
+    where = {"account": declared.account, "region": declared.region}
+    if declared.queue:
+        return requests.queue_arn(declared.queue, **where)
+    if declared.stream:
+        return requests.stream_arn(declared.stream, **where)
+    if not declared.table:
+        return declared.source
+    table = tx.tables.find(declared.account, declared.region, declared.table)
+    stream = table_streams.stream_of(tx, table) if table is not None and table.is_streaming else None
+    if stream is None:
+        raise Refused("ResourceNotFoundException", f"the table {declared.table} has no stream")
+    return stream.arn
+
+
 def _mapping(tx: Tx, declared: DeclaredMapping) -> Done:
     where = {"account_id": declared.account, "region": declared.region}
-    source_arn = requests.queue_arn(declared.queue, account=declared.account, region=declared.region)
+    source_arn = _source_arn(tx, declared)
     function_arn = requests.function_arn(declared.function, account=declared.account, region=declared.region)
     present = tx.mappings.find_pair(source_arn, function_arn)
     if present is not None and present.state == "Deleting":
@@ -234,7 +330,8 @@ def _mapping(tx: Tx, declared: DeclaredMapping) -> Done:
     request = requests.mapping_request(declared)
     if present is None:
         request |= {"EventSourceArn": source_arn, "FunctionName": function_arn}
-        mappings.create(tx, request, mapping_id=str(uuid.uuid4()), **where)
+        plugins = Plugins().services if declared.source else ()
+        mappings.create(tx, request, mapping_id=str(uuid.uuid4()), plugins=plugins, **where)
         return "created"
     changed = changed_mapping(present, request, function_arn=function_arn, now=tx.now)
     if replace(changed, state=present.state, modified_at=present.modified_at) == present:

@@ -54,5 +54,7 @@ def check(file: Path, *, environment: Mapping[str, str], find_interpreter: FindI
                     is_warning=not is_refused,
                 )
             )
-    counts = f"{len(declared.functions)} functions, {len(declared.queues)} queues, {len(declared.mappings)} mappings"
+    things = [("functions", declared.functions), ("queues", declared.queues), ("mappings", declared.mappings)]
+    things[2:2] = [(kind, found) for kind in ("streams", "tables") if (found := getattr(declared, kind))]
+    counts = ", ".join(f"{len(found)} {kind}" for kind, found in things)
     return Checked(sorted(mistakes), is_readable=True, summary=counts)

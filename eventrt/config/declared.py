@@ -1,4 +1,4 @@
-"""Declared things: the functions, queues and mappings that a configuration file describes.
+"""Declared things: the functions, queues, streams, tables and mappings that a configuration file describes.
 
 The names are the field's own words in Python's spelling, with units. What each value may be is what the API
 allows for the same thing: the ranges here are AWS's. `reconcile` turns them into the API's requests.
@@ -11,6 +11,8 @@ from msgspec import Meta
 
 NAME = r"^[a-zA-Z0-9-_]{1,64}$"
 QUEUE_NAME = r"^(?=.{1,80}$)[a-zA-Z0-9-_]{1,80}(\.fifo)?$"
+STREAM_NAME = r"^[a-zA-Z0-9_.-]{1,128}$"
+TABLE_NAME = r"^[a-zA-Z0-9_.-]{3,255}$"
 ACCOUNT = r"^\d{12}$"
 REGION = r"^[a-z]{2,}(-[a-z]+)+-\d+$"
 
@@ -97,17 +99,60 @@ class DeclaredQueue(msgspec.Struct, frozen=True, kw_only=True):
     region: Region = "us-east-1"
 
 
-class DeclaredMapping(msgspec.Struct, frozen=True, kw_only=True):
-    """An event source mapping from a queue to a function."""
+class DeclaredStream(msgspec.Struct, frozen=True, kw_only=True):
+    """A Kinesis stream."""
 
-    queue: Annotated[str, Meta(min_length=1, description="The name of the queue, or an ARN.")]
+    name: Annotated[str, Meta(pattern=STREAM_NAME, description="Its name.")]
+    shards: Annotated[
+        int, Meta(ge=1, le=200, description="How many shards it is made with; later it is resharded through the API.")
+    ] = 1
+    retention_h: Annotated[
+        int, Meta(ge=24, le=8760, description="How long a record is kept.", extra={"unit": "hours"})
+    ] = 24
+    tags: Annotated[dict[str, str], Meta(description="Its tags.")] = {}
+    account: Account = "000000000000"
+    region: Region = "us-east-1"
+
+
+class DeclaredTable(msgspec.Struct, frozen=True, kw_only=True):
+    """A DynamoDB table, billed per request; its keys cannot be changed later."""
+
+    name: Annotated[str, Meta(pattern=TABLE_NAME, description="Its name.")]
+    partition_key: Annotated[str, Meta(min_length=1, max_length=255, description="The partition key's attribute.")]
+    partition_key_type: Annotated[Literal["S", "N", "B"], Meta(description="Its type: text, number or bytes.")] = "S"
+    sort_key: Annotated[str, Meta(max_length=255, description="The sort key's attribute; empty without one.")] = ""
+    sort_key_type: Annotated[Literal["S", "N", "B"], Meta(description="Its type: text, number or bytes.")] = "S"
+    stream: Annotated[
+        Literal["", "KEYS_ONLY", "NEW_IMAGE", "OLD_IMAGE", "NEW_AND_OLD_IMAGES"],
+        Meta(description="What its change stream shows; empty without one."),
+    ] = ""
+    tags: Annotated[dict[str, str], Meta(description="Its tags.")] = {}
+    account: Account = "000000000000"
+    region: Region = "us-east-1"
+
+
+class DeclaredMapping(msgspec.Struct, frozen=True, kw_only=True):
+    """An event source mapping from one source (a queue, a stream, a table's stream, or a plugin's) to a function."""
+
+    queue: Annotated[str, Meta(description="The source: the name of a queue, or its ARN.")] = ""
+    stream: Annotated[str, Meta(description="The source: the name of a Kinesis stream, or its ARN.")] = ""
+    table: Annotated[str, Meta(description="The source: the name of a declared table that has a stream.")] = ""
+    source: Annotated[str, Meta(description="The source: the ARN of something that a poller plugin reads.")] = ""
     function: Annotated[str, Meta(min_length=1, description="The name of the function, or an ARN.")]
     enabled: Annotated[bool, Meta(description="Is it polled?")] = True
-    batch_size: Annotated[int, Meta(ge=1, le=10_000, description="How many messages go to one invocation at most.")] = (
-        10
-    )
+    batch_size: (
+        Annotated[
+            int,
+            Meta(
+                ge=1,
+                le=10_000,
+                description="How many records go to one invocation at most; absent is 10 for queues, 100 for streams.",
+            ),
+        ]
+        | None
+    ) = None
     batching_window_s: Annotated[
-        int, Meta(ge=0, le=300, description="How long to gather messages for a batch.", extra=Seconds)
+        int, Meta(ge=0, le=300, description="How long to gather records for a batch.", extra=Seconds)
     ] = 0
     maximum_concurrency: (
         Annotated[
@@ -115,20 +160,52 @@ class DeclaredMapping(msgspec.Struct, frozen=True, kw_only=True):
             Meta(
                 ge=2,
                 le=1000,
-                description="How many invocations this mapping may run at a time; absent leaves it open.",
+                description="Queues: how many invocations it may run at a time; absent leaves it open.",
             ),
         ]
         | None
     ) = None
     report_batch_item_failures: Annotated[
-        bool, Meta(description="Does the function name the messages that failed (batchItemFailures)?")
+        bool, Meta(description="Does the function name the records that failed (batchItemFailures)?")
     ] = False
     filters: Annotated[
         tuple[dict[str, Any], ...],
-        Meta(max_length=5, description="Event patterns; a message that matches none is settled unseen."),
+        Meta(max_length=5, description="Event patterns; a record that matches none is passed over unseen."),
     ] = ()
+    starting_position: Annotated[
+        Literal["TRIM_HORIZON", "LATEST"], Meta(description="Streams: where it begins; it cannot be changed later.")
+    ] = "TRIM_HORIZON"
+    parallelization_factor: Annotated[
+        int, Meta(ge=1, le=10, description="Streams: how many batches of one shard run at a time.")
+    ] = 1
+    maximum_retry_attempts: Annotated[
+        int, Meta(ge=-1, le=10_000, description="Streams: how often a failed batch is tried again; -1 for ever.")
+    ] = -1
+    maximum_record_age_s: Annotated[
+        int,
+        Meta(ge=-1, le=604_800, description="Streams: an older record is given up; -1 for none.", extra=Seconds),
+    ] = -1
+    bisect_batch_on_function_error: Annotated[
+        bool, Meta(description="Streams: is a failed batch cut in halves, to find what it fails on?")
+    ] = False
+    tumbling_window_s: Annotated[
+        int, Meta(ge=0, le=900, description="Streams: the length of the windows that carry a state.", extra=Seconds)
+    ] = 0
+    on_failure_queue: Annotated[
+        str, Meta(description="Streams: the name of the queue that is told of what was given up, or its ARN.")
+    ] = ""
     account: Account = "000000000000"
     region: Region = "us-east-1"
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The members that name its source; there has to be one."""
+        return tuple(kind for kind in ("queue", "stream", "table", "source") if getattr(self, kind))
+
+    @property
+    def title(self) -> str:
+        """What messages call it: `orders → handle-order`."""
+        return f"{self.queue or self.stream or self.table or self.source} → {self.function}"
 
 
 class Declared(msgspec.Struct, frozen=True, kw_only=True):
@@ -136,11 +213,15 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
 
     functions: tuple[DeclaredFunction, ...] = ()
     queues: tuple[DeclaredQueue, ...] = ()
+    streams: tuple[DeclaredStream, ...] = ()
+    tables: tuple[DeclaredTable, ...] = ()
     mappings: tuple[DeclaredMapping, ...] = ()
 
 
 KINDS: dict[str, type[msgspec.Struct]] = {
     "functions": DeclaredFunction,
     "queues": DeclaredQueue,
+    "streams": DeclaredStream,
+    "tables": DeclaredTable,
     "mappings": DeclaredMapping,
 }

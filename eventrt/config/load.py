@@ -12,7 +12,15 @@ from typing import Any, TypeVar, get_args, get_origin
 
 import msgspec
 
-from eventrt.config.declared import KINDS, Declared, DeclaredFunction, DeclaredMapping, DeclaredQueue
+from eventrt.config.declared import (
+    KINDS,
+    Declared,
+    DeclaredFunction,
+    DeclaredMapping,
+    DeclaredQueue,
+    DeclaredStream,
+    DeclaredTable,
+)
 from eventrt.config.document import Build, Document, read_document
 from eventrt.config.mistakes import Mistake, WrongConfiguration, did_you_mean
 from eventrt.config.references import check_declared
@@ -72,15 +80,25 @@ def build(
     sections = {name: reader.section(name, struct) for name, struct in SECTIONS.items()}
     functions = reader.declared("functions", DeclaredFunction)
     queues = reader.declared("queues", DeclaredQueue)
+    streams = reader.declared("streams", DeclaredStream)
+    tables = reader.declared("tables", DeclaredTable)
     mappings = reader.declared("mappings", DeclaredMapping)
     declared = Declared(
         functions=tuple(thing for _, thing in functions),
         queues=tuple(thing for _, thing in queues),
+        streams=tuple(thing for _, thing in streams),
+        tables=tuple(thing for _, thing in tables),
         mappings=tuple(thing for _, thing in mappings),
     )
     paths: dict[tuple[str, int], tuple[str | int, ...]] = {
         (kind, place): (kind, index)
-        for kind, found in (("functions", functions), ("queues", queues), ("mappings", mappings))
+        for kind, found in (
+            ("functions", functions),
+            ("queues", queues),
+            ("streams", streams),
+            ("tables", tables),
+            ("mappings", mappings),
+        )
         for place, (index, _) in enumerate(found)
     }
     reader.report_unknown_sections()

@@ -22,8 +22,8 @@ _TOML_HEAD = """\
 #     eventrt serve --config eventrt.toml
 #
 # Each setting is also an environment variable, EVENTRT_<SECTION>_<NAME>. The command line wins over the
-# environment, the environment over this file. What can be declared ([[queues]], [[functions]], [[mappings]])
-# is shown at the end.
+# environment, the environment over this file. What can be declared ([[queues]], [[functions]], [[mappings]] and
+# others) is shown at the end.
 """
 _EXAMPLES = {
     "auth": '# [[auth.keys]]\n# access_key = "AKIAEXAMPLE"\n# secret_key = "wJalrXUtnFEMI"\n',
@@ -32,6 +32,8 @@ _EXAMPLES = {
 _SHOWN = {
     "functions": {"name": "resize", "handler": "app.handler", "code": "functions/resize"},
     "queues": {"name": "uploads"},
+    "streams": {"name": "clicks"},
+    "tables": {"name": "totals", "partition_key": "id"},
     "mappings": {"queue": "uploads", "function": "resize"},
 }
 

@@ -6,14 +6,14 @@ disk, and the rules of `core` that the API's requests are held to as well.
 
 import re
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import orjson
 
 from eventrt.config import requests
-from eventrt.config.declared import DeclaredFunction, DeclaredMapping, DeclaredQueue
+from eventrt.config.declared import DeclaredFunction, DeclaredMapping, DeclaredQueue, DeclaredTable
 from eventrt.config.document import Build, Document
 from eventrt.config.mistakes import Mistake, did_you_mean
 from eventrt.core import function_rules, queue_attributes
@@ -21,6 +21,8 @@ from eventrt.core.arn import Arn
 from eventrt.core.mapping_rules import check_against, new_mapping, read_source
 from eventrt.core.messages import Queue, acting_fields
 from eventrt.core.refused import Refused
+from eventrt.core.tables.definitions import new_table
+from eventrt.core.tables.errors import TableError
 
 _HANDLER = re.compile(r"(?P<module>[^.\s][^\s]*)\.(?P<function>[^.\s]+)")
 
@@ -55,11 +57,15 @@ class _Checker:
     def mistakes(self) -> Iterator[Mistake]:
         yield from self._twice("functions", self._declared.functions, "name")
         yield from self._twice("queues", self._declared.queues, "name")
-        yield from self._twice("mappings", self._declared.mappings, "queue", "function")
+        yield from self._twice("streams", self._declared.streams, "name")
+        yield from self._twice("tables", self._declared.tables, "name")
+        yield from self._twice("mappings", self._declared.mappings, "queue", "stream", "table", "source", "function")
         for place, function in enumerate(self._declared.functions):
             yield from self._function(function, self._paths["functions", place])
         for place, queue in enumerate(self._declared.queues):
             yield from self._queue(queue, self._paths["queues", place])
+        for place, table in enumerate(self._declared.tables):
+            yield from self._table(table, self._paths["tables", place])
         for place, mapping in enumerate(self._declared.mappings):
             yield from self._mapping(mapping, self._paths["mappings", place])
 
@@ -73,7 +79,7 @@ class _Checker:
             key = tuple(getattr(thing, name) for name in ("account", "region", *names))
             if key in seen:
                 line, _ = self._document.positions.of_key(self._paths[kind, seen[key]])
-                title = " → ".join(key[2:])
+                title = " → ".join(filter(None, key[2:]))
                 yield self._wrong(
                     (*self._paths[kind, place], names[0]), f"{title} is declared twice", f"see line {line}"
                 )
@@ -200,21 +206,40 @@ class _Checker:
         hint = did_you_mean(name, known) or "declare it, or give the ARN of one made through the API"
         return self._wrong(path, f'no queue "{name}" is declared', hint)
 
+    # -- tables
+
+    def _table(self, table: DeclaredTable, path: tuple[str | int, ...]) -> Iterator[Mistake]:
+        try:
+            new_table(
+                requests.table_request(table),
+                account_id=table.account,
+                region=table.region,
+                name=table.name,
+                uuid="",
+                now=0.0,
+            )
+        except TableError as error:
+            yield self._wrong(path, f"the table {table.name}: {error}")
+
     # -- mappings
 
     def _mapping(self, mapping: DeclaredMapping, path: tuple[str | int, ...]) -> Iterator[Mistake]:
+        if len(mapping.sources) != 1:
+            given = " and ".join(f"mappings.{name}" for name in mapping.sources) or "none"
+            yield self._wrong(path, f"a mapping has one of queue, stream, table and source, not {given}")
+            return
         where = {"account": mapping.account, "region": mapping.region}
-        source = requests.queue_arn(mapping.queue, **where)
         target = requests.function_arn(mapping.function, **where)
-        queue, function = self._queues.get(source), self._functions.get(target)
-        if queue is None and not mapping.queue.startswith("arn:"):
-            yield self._missing_queue(mapping.queue, (*path, "queue"))
+        function = self._functions.get(target)
         if function is None and not mapping.function.startswith("arn:"):
             known = [function.name for function in self._declared.functions]
             hint = did_you_mean(mapping.function, known) or "declare it, or give the ARN of one made through the API"
             yield self._wrong((*path, "function"), f'no function "{mapping.function}" is declared', hint)
+        yield from self._source(mapping, path)
+        source = self._source_arn(mapping)
+        queue = self._queues.get(source)
         try:
-            read_source(source, region=mapping.region)
+            read_source(source, region=mapping.region, plugins=_plugins(mapping))
             Arn.parse(target)
             made = new_mapping(
                 requests.mapping_request(mapping),
@@ -230,7 +255,46 @@ class _Checker:
                 check_against(made, _queue_value(queue), timeout_s=timeout_s)
         except (Refused, ValueError) as refused:
             message = refused.message if isinstance(refused, Refused) else str(refused)
-            yield self._wrong(path, f"the mapping {mapping.queue} → {mapping.function}: {message}")
+            yield self._wrong(path, f"the mapping {mapping.title}: {message}")
+
+    def _source_arn(self, mapping: DeclaredMapping) -> str:
+        """Return the ARN of a mapping's source; that of a table's stream is known in full when it is there."""
+        where = {"account": mapping.account, "region": mapping.region}
+        if mapping.queue:
+            return requests.queue_arn(mapping.queue, **where)
+        if mapping.stream:
+            return requests.stream_arn(mapping.stream, **where)
+        return requests.table_stream_arn(mapping.table, "declared", **where) if mapping.table else mapping.source
+
+    def _source(self, mapping: DeclaredMapping, path: tuple[str | int, ...]) -> Iterator[Mistake]:
+        """Find the things that a mapping names among those declared."""
+        where = {"account": mapping.account, "region": mapping.region}
+        if mapping.queue and not mapping.queue.startswith("arn:") and self._source_arn(mapping) not in self._queues:
+            yield self._missing_queue(mapping.queue, (*path, "queue"))
+        target = mapping.on_failure_queue
+        if target and not target.startswith("arn:") and requests.queue_arn(target, **where) not in self._queues:
+            yield self._missing_queue(target, (*path, "on_failure_queue"))
+        streams = [each.name for each in self._declared.streams]
+        if mapping.stream and not mapping.stream.startswith("arn:") and mapping.stream not in streams:
+            hint = did_you_mean(mapping.stream, streams) or "declare it, or give the ARN of one made through the API"
+            yield self._wrong((*path, "stream"), f'no stream "{mapping.stream}" is declared', hint)
+        if mapping.table:
+            tables = {table.name: table for table in self._declared.tables}
+            if mapping.table not in tables:
+                hint = did_you_mean(mapping.table, list(tables)) or "declare it"
+                yield self._wrong((*path, "table"), f'no table "{mapping.table}" is declared', hint)
+            elif not tables[mapping.table].stream:
+                hint = 'set tables.stream, such as to "NEW_AND_OLD_IMAGES"'
+                yield self._wrong((*path, "table"), f"the table {mapping.table} has no stream", hint)
+
+
+def _plugins(mapping: DeclaredMapping) -> Container[str]:
+    """Return the services that installed plugins read; looked up only when a mapping may need one."""
+    if not mapping.source:
+        return ()
+    from eventrt.plugins import Plugins
+
+    return Plugins().services
 
 
 def _queue_value(queue: DeclaredQueue) -> Queue:

@@ -7,7 +7,7 @@ from typing import Any
 
 import orjson
 
-from eventrt.config.declared import DeclaredFunction, DeclaredMapping, DeclaredQueue
+from eventrt.config.declared import DeclaredFunction, DeclaredMapping, DeclaredQueue, DeclaredTable
 
 
 def is_fifo(queue: DeclaredQueue) -> bool:
@@ -18,6 +18,29 @@ def is_fifo(queue: DeclaredQueue) -> bool:
 def queue_arn(name: str, *, account: str, region: str) -> str:
     """Return a queue's ARN; an ARN is returned as it is."""
     return name if name.startswith("arn:") else f"arn:aws:sqs:{region}:{account}:{name}"
+
+
+def stream_arn(name: str, *, account: str, region: str) -> str:
+    """Return a Kinesis stream's ARN; an ARN is returned as it is."""
+    return name if name.startswith("arn:") else f"arn:aws:kinesis:{region}:{account}:stream/{name}"
+
+
+def table_stream_arn(name: str, label: str, *, account: str, region: str) -> str:
+    """Return the ARN of a table's stream."""
+    return f"arn:aws:dynamodb:{region}:{account}:table/{name}/stream/{label}"
+
+
+def table_request(table: DeclaredTable) -> dict[str, Any]:
+    """Return the members that CreateTable would be given, apart from its name and stream."""
+    keys = [(table.partition_key, table.partition_key_type, "HASH")]
+    if table.sort_key:
+        keys.append((table.sort_key, table.sort_key_type, "RANGE"))
+    return {
+        "AttributeDefinitions": [{"AttributeName": name, "AttributeType": kind} for name, kind, _ in keys],
+        "KeySchema": [{"AttributeName": name, "KeyType": role} for name, _, role in keys],
+        "BillingMode": "PAY_PER_REQUEST",
+        "Tags": [{"Key": key, "Value": value} for key, value in table.tags.items()],
+    }
 
 
 def function_arn(name: str, *, account: str, region: str) -> str:
@@ -60,15 +83,31 @@ def dead_letter_arn(queue: DeclaredQueue) -> str:
 
 def mapping_request(mapping: DeclaredMapping) -> dict[str, Any]:
     """Return the members that CreateEventSourceMapping would be given, apart from source and function."""
-    scaling = {} if mapping.maximum_concurrency is None else {"MaximumConcurrency": mapping.maximum_concurrency}
-    return {
+    request = {
         "Enabled": mapping.enabled,
-        "BatchSize": mapping.batch_size,
+        "BatchSize": mapping.batch_size or (10 if mapping.queue else 100),
         "MaximumBatchingWindowInSeconds": mapping.batching_window_s,
         "FunctionResponseTypes": ["ReportBatchItemFailures"] if mapping.report_batch_item_failures else [],
         "FilterCriteria": {"Filters": [{"Pattern": orjson.dumps(rule).decode()} for rule in mapping.filters]},
-        "ScalingConfig": scaling,
+        "ParallelizationFactor": mapping.parallelization_factor,
+        "MaximumRetryAttempts": mapping.maximum_retry_attempts,
+        "MaximumRecordAgeInSeconds": mapping.maximum_record_age_s,
+        "BisectBatchOnFunctionError": mapping.bisect_batch_on_function_error,
+        "TumblingWindowInSeconds": mapping.tumbling_window_s,
+        "DestinationConfig": {"OnFailure": _on_failure(mapping)},
     }
+    if mapping.queue or mapping.maximum_concurrency is not None:
+        limit = mapping.maximum_concurrency
+        request["ScalingConfig"] = {} if limit is None else {"MaximumConcurrency": limit}
+    if not mapping.queue or mapping.starting_position != "TRIM_HORIZON":
+        request["StartingPosition"] = mapping.starting_position  # of a queue it is refused
+    return request
+
+
+def _on_failure(mapping: DeclaredMapping) -> dict[str, str]:
+    if not mapping.on_failure_queue:
+        return {}
+    return {"Destination": queue_arn(mapping.on_failure_queue, account=mapping.account, region=mapping.region)}
 
 
 def role_arn(function: DeclaredFunction) -> str:

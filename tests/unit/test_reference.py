@@ -49,11 +49,12 @@ def test_the_declared_examples_of_the_reference_file_are_right(tmp_path: Path) -
     file.write_text("\n".join(kept))
     outcome = check(file, environment={})
     assert [str(mistake) for mistake in outcome.mistakes] == []
-    assert outcome.summary == "1 functions, 1 queues, 1 mappings"
+    assert outcome.summary == "1 functions, 1 queues, 1 streams, 1 tables, 1 mappings"
 
 
-def test_the_demo_is_right() -> None:
-    assert check(ROOT / "config" / "demo.toml", environment={}).mistakes == []
+@pytest.mark.parametrize("name", ["demo", "orders"])
+def test_the_examples_are_right(name: str) -> None:
+    assert check(ROOT / "config" / f"{name}.toml", environment={}).mistakes == []
 
 
 def test_importing_the_daemon_loads_nothing_heavy() -> None:
