@@ -304,6 +304,26 @@ def test_an_iterator_belongs_to_its_stream_account_and_region(kinesis: Kinesis, 
     assert refused(kinesis.get_records, ShardIterator=iterator)[0] == "ResourceNotFoundException"
 
 
+def test_an_iterator_of_a_tables_stream_is_none_of_kinesis(kinesis: Kinesis, daemon: RunningDaemon) -> None:
+    name = f"{kinesis.stream()}-table"
+    arn = daemon.client("dynamodb").create_table(
+        TableName=name,
+        AttributeDefinitions=[{"AttributeName": "k", "AttributeType": "S"}],
+        KeySchema=[{"AttributeName": "k", "KeyType": "HASH"}],
+        BillingMode="PAY_PER_REQUEST",
+        StreamSpecification={"StreamEnabled": True, "StreamViewType": "KEYS_ONLY"},
+    )["TableDescription"]["LatestStreamArn"]
+    streams = daemon.client("dynamodbstreams")
+    [shard] = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
+    iterator = streams.get_shard_iterator(StreamArn=arn, ShardId=shard["ShardId"], ShardIteratorType="TRIM_HORIZON")[
+        "ShardIterator"
+    ]
+    assert streams.get_records(ShardIterator=iterator)["Records"] == []
+    assert refused(kinesis.get_records, ShardIterator=iterator)[0] == "InvalidArgumentException"
+    assert refused(kinesis.list_shards, StreamARN=arn)[0] == "ValidationException"
+    assert kinesis.describe_limits()["OpenShardCount"] >= 1
+
+
 def test_what_does_not_go_with_a_kind_of_iterator(kinesis: Kinesis) -> None:
     name = kinesis.stream(2)
     [number] = kinesis.put(name, "a", hash_key=0)

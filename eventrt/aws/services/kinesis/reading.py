@@ -68,6 +68,8 @@ class Reading(KinesisRoom):
 
         def query(tx: Tx) -> tuple[Stream, Shard, Page, list[dict[str, Any]]]:
             stream = tx.streams.by_id(iterator.stream_id)
+            if stream is not None and stream.kind != "kinesis":
+                raise ApiError("InvalidArgumentException", "Invalid ShardIterator.")
             if stream is None or (stream.account_id, stream.region) != (call.account_id, call.region):
                 raise ApiError(
                     "ResourceNotFoundException",
