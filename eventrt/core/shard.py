@@ -20,7 +20,7 @@ from zlib import crc32
 from eventrt.core.backoff import delay_s
 from eventrt.core.batching import ENVELOPE_BYTES
 from eventrt.core.batching import PAYLOAD_LIMIT_BYTES as EVENT_LIMIT_BYTES
-from eventrt.core.partial import WHOLE_BATCH, failed_ids
+from eventrt.core.partial import failed_ids
 from eventrt.core.records import FunctionError, Outcome, Record, Succeeded
 from eventrt.core.shard_values import (
     Action,
@@ -411,7 +411,7 @@ class ShardMachine:
         if not self.policy.reports_item_failures:
             return None
         failed = failed_ids(payload, {record.id for record in run.records})
-        if failed is WHOLE_BATCH:
+        if failed is None:  # the whole batch
             return 0
         return next((index for index, record in enumerate(run.records) if record.id in failed), None)
 

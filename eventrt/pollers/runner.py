@@ -34,8 +34,8 @@ from eventrt.core.records import (
     Succeeded,
     Throttled,
 )
-from eventrt.core.scaling import FIRST_CONCURRENCY, MOST_CONCURRENCY
 from eventrt.core.recursion import mark_of
+from eventrt.core.scaling import FIRST_CONCURRENCY, MOST_CONCURRENCY
 from eventrt.errors import StoreFull
 from eventrt.invoker.invocation import Invocation
 from eventrt.pollers import sqs

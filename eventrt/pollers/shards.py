@@ -25,7 +25,7 @@ from eventrt.api import Announces, Bell, Page, Record, Shard, ShardPoller, Sourc
 from eventrt.clock import Clock, Timer
 from eventrt.core.mapping import CALL_FAILED, PROCESSED, EventSourceMapping
 from eventrt.core.records import Batch, FunctionError, Outcome, ServiceFault, Succeeded, Throttled
-from eventrt.core.shard import ShardMachine
+from eventrt.core.shard import ShardMachine, sequence_key
 from eventrt.core.shard_values import Commit, Discard, Finished, Invoke, Progress, Read, ShardBatch, ShardPolicy, Wait
 from eventrt.core.stream_filters import compile_stream_filters
 from eventrt.destinations.desk import Desk, Message, Undeliverable
@@ -120,6 +120,7 @@ class ShardRunner:
 
     async def run(self) -> bool:
         """Work until the shard is finished (True), or `stop` was called and what was running has ended (False)."""
+        is_finished = False
         watching: AbstractContextManager[Bell | None] = nullcontext()
         if isinstance(self._poller, Announces):
             watching = self._poller.watch(self.shard)
@@ -281,9 +282,13 @@ class ShardRunner:
     def _feed(self, page: Page) -> None:
         if page.has_gap:
             self._note_gap()
+        records = page.records
+        if records and not isinstance(records[0].body, Written):
+            _check_order(records, self.shard)
+            records = [_written(record) for record in records]
         self._cursor = page.cursor
         self._machine.feed(
-            [_written(record) for record in page.records],
+            records,
             now=self._clock.now(),
             end_of_shard=page.end_of_shard,
             caught_up=page.is_caught_up,
@@ -496,8 +501,20 @@ def _second(moment: float) -> str:
     return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
 
 
+def _check_order(records: Sequence[Record], shard: Shard) -> None:
+    """Hold a plugin to its word.
+
+    Raises: ValueError: sequence numbers are no decimal digits, or do not grow.
+    """
+    last = ""
+    for record in records:
+        if not (record.id.isascii() and record.id.isdecimal()) or sequence_key(record.id) <= sequence_key(last):
+            raise ValueError(f"the poller of {shard.id} gave the sequence number {record.id!r} after {last!r}")
+        last = record.id
+
+
 def _written(record: Record) -> Record:
-    """Return a record with its body as JSON, and its size as that of the JSON."""
+    """Return a plugin's record with its body as JSON, and its size as that of the JSON."""
     body = record.body
     if isinstance(body, Written):
         return record

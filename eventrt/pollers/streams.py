@@ -24,6 +24,7 @@ from eventrt.errors import ConfigurationError
 from eventrt.pollers.commits import commit
 from eventrt.pollers.shards import ShardRooms, ShardRunner
 from eventrt.store.api import Tx
+from eventrt.store.checkpoints import Checkpoint
 
 _LOG = structlog.get_logger("eventrt.pollers")
 
@@ -138,9 +139,12 @@ class StreamRunner:
         return shown
 
     async def _stored_position(self, place: _Place) -> str | None:
-        kept = await self._rooms.store.read(lambda tx: tx.checkpoints.of(self.mapping.id))
-        found = kept.get(place.shard.checkpoint_key)
-        return None if found is None else found.progress.checkpoint or None
+        kept = await self._checkpoint(place)
+        return None if kept is None else kept.progress.checkpoint or None
+
+    async def _checkpoint(self, place: _Place) -> Checkpoint | None:
+        mapping_id, key = self.mapping.id, place.shard.checkpoint_key
+        return await self._rooms.store.read(lambda tx: tx.checkpoints.get(mapping_id, key))
 
     def _describe(self, place: _Place) -> dict[str, Any]:
         state = "finished" if place.is_finished else "reading" if place.is_attended else "waiting"
@@ -315,8 +319,7 @@ class StreamRunner:
 
     async def _run_shard(self, place: _Place, poller: ShardPoller) -> bool:
         """Run the shard from its checkpoint; return whether it is finished."""
-        key = place.shard.checkpoint_key
-        kept = (await self._rooms.store.read(lambda tx: tx.checkpoints.of(self.mapping.id))).get(key)
+        kept = await self._checkpoint(place)
         progress = Progress() if kept is None else kept.progress
         place.runner = ShardRunner(
             self.mapping, place.shard, poller, self._rooms, progress, on_change=partial(self._changed_shard, place)

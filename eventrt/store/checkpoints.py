@@ -23,6 +23,10 @@ class CheckpointRepository(Protocol):
         """Return the checkpoints of a mapping by shard."""
         ...
 
+    def get(self, mapping_id: str, shard: str) -> Checkpoint | None:
+        """Return the checkpoint of a mapping in a shard, or None."""
+        ...
+
     def save(self, mapping_id: str, shard: str, progress: Progress, *, is_finished: bool = False) -> None:
         """Keep how far a mapping is in a shard; nothing happens when the mapping is gone."""
         ...

@@ -27,6 +27,14 @@ class SqliteCheckpoints:
         )
         return {row[0]: Checkpoint(_unpack(row[1]), bool(row[2]), row[3]) for row in rows}
 
+    def get(self, mapping_id: str, shard: str) -> Checkpoint | None:
+        """Return the checkpoint of a mapping in a shard."""
+        row = self._execute(
+            "SELECT progress, is_finished, saved_at FROM checkpoint WHERE mapping_id = ? AND shard = ?",
+            (mapping_id, shard),
+        ).fetchone()
+        return None if row is None else Checkpoint(_unpack(row[0]), bool(row[1]), row[2])
+
     def save(self, mapping_id: str, shard: str, progress: Progress, *, is_finished: bool = False) -> None:
         """Keep how far a mapping is in a shard, as long as there is the mapping."""
         self._execute(
