@@ -26,7 +26,7 @@ TEXTS = st.one_of(
     st.sampled_from(["", "QQ=", "Q Q=", "QR==", "====", "Q-_=", "x" * 257, "x" * 129, "a\n", "12345", "0", "007"]),
 )
 VALUES = st.recursive(
-    st.one_of(st.none(), st.booleans(), st.integers(-(2**64), 2**64 - 1), st.floats(allow_nan=False), TEXTS),
+    st.one_of(st.none(), st.booleans(), st.integers(-(2**63), 2**64 - 1), st.floats(allow_nan=False), TEXTS),
     lambda inner: st.lists(inner, max_size=2) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
     max_leaves=4,
 )
