@@ -112,14 +112,14 @@ def refusal_check(service_id: str, operation: str) -> Check | None:
     by_first: dict[str, list[Entry]] = {}
     for entry in refused:
         by_first.setdefault(entry.path[0], []).append(entry)
-    firsts = frozenset(by_first)
 
     def check(request: Mapping[str, Any]) -> Refusal | None:
-        if firsts.isdisjoint(request):
-            return None
-        for first in firsts.intersection(request):
-            for entry in by_first[first]:
-                for value in _values_at(request, entry.path, 0):
+        for first, asked in by_first.items():
+            if first not in request:
+                continue
+            given = request[first]
+            for entry in asked:
+                for value in _values_at(given, entry.path, 1, []):
                     if not _changes_nothing(value, entry.unless):
                         return Refusal(entry, value)
         return None
@@ -127,21 +127,22 @@ def refusal_check(service_id: str, operation: str) -> Check | None:
     return check
 
 
-def _values_at(value: Any, path: Sequence[str], index: int) -> Iterator[Any]:
-    """Yield what stands at a path; elements of lists and values of maps are passed through."""
+def _values_at(value: Any, path: Sequence[str], index: int, found: list[Any]) -> list[Any]:
+    """Return `found` with what stands at a path; elements of lists and values of maps are passed through."""
     if isinstance(value, list):
         for item in value:
-            yield from _values_at(item, path, index)
+            _values_at(item, path, index, found)
     elif index == len(path):
         if value is not None:
-            yield value
+            found.append(value)
     elif isinstance(value, dict):
         if path[index] in value:
-            yield from _values_at(value[path[index]], path, index + 1)
+            _values_at(value[path[index]], path, index + 1, found)
         else:
             for item in value.values():
-                if isinstance(item, dict | list):
-                    yield from _values_at(item, path, index)
+                if item.__class__ is dict or item.__class__ is list:
+                    _values_at(item, path, index, found)
+    return found
 
 
 def _changes_nothing(value: Any, unless: tuple[Any, ...]) -> bool:

@@ -115,7 +115,8 @@ class Policy:
         signing_names: names in a credential scope that mean this service, beside the model's.
         read_at_once: operations whose JSON requests are large, and go through `typed`.
         written_at_once: operations whose JSON answers are large, and go to the encoder as they are: their handlers
-            give members by their names on the wire, moments in whole milliseconds, and no None.
+            give members by their names on the wire, moments in whole milliseconds, no None, and nothing empty where
+            the service leaves that out.
         raw: shapes whose values pass as the JSON they are, both ways: the service reads, checks and writes them.
         prefixes: what stands before the shape's name in `__type` for these errors.
         has_crc32: does every answer carry the CRC-32 of its body in `x-amz-crc32`?
@@ -196,6 +197,8 @@ POLICIES: dict[str, Policy] = {
         common_prefix="com.amazon.coral.service#",
         refusal_code="InvalidParameterValue",
         omits_empty=True,
+        read_at_once=frozenset({"DeleteMessageBatch"}),
+        written_at_once=frozenset({"SendMessage", "SendMessageBatch", "ReceiveMessage", "DeleteMessageBatch"}),
         # A batch carries 1 MiB of text. JSON writes a control character in six bytes (\u0001), a form in three
         # (%00) or nine for one of three bytes in UTF-8; binary values grow by a third. Room for the worst case.
         body_limit_bytes=8 * 1024 * 1024,

@@ -46,6 +46,11 @@ REQUEST = st.fixed_dictionaries(
         "ExplicitHashKey": TEXTS | VALUES,
         "SequenceNumberForOrdering": TEXTS | VALUES,
         "StreamId": TEXTS,
+        "QueueUrl": TEXTS | VALUES,
+        "Entries": st.lists(
+            st.fixed_dictionaries({"Id": TEXTS}, optional={"ReceiptHandle": TEXTS | VALUES}), max_size=3
+        )
+        | VALUES,
         "Unknown": VALUES,
     },
 )
@@ -83,6 +88,8 @@ def test_what_fits_is_what_the_reader_gives(service_id: str, operation: str, req
 def test_a_usual_request_fits(service_id: str, operation: str) -> None:
     entry = {"Data": base64.b64encode(bytes(256)).decode(), "PartitionKey": "k", "ExplicitHashKey": "5"}
     request = {"StreamName": "s", "Records": [entry] * 100, **entry}
+    if service_id == "sqs":
+        request = {"QueueUrl": "u", "Entries": [{"Id": "1", "ReceiptHandle": "h"}] * 10}
     value = typed.decoder(load(service_id), operation)(orjson.dumps(request))
     assert value == read(service_id, operation, orjson.dumps(request))
     assert value is not None

@@ -4,6 +4,7 @@ A request is checked by the rules of `core.message_rules`; laying the message on
 unit of work each, and the answer leaves after its commit.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from eventrt.aws.call import Answer, Call
@@ -16,7 +17,7 @@ from eventrt.aws.services.sqs.room import (
     required,
 )
 from eventrt.core import message_rules as rules
-from eventrt.core.messages import MessageAttribute, MessageDraft, Queue, SentMessage
+from eventrt.core.messages import MessageAttribute, MessageDraft, Queue, SentMessage, SettleResult
 from eventrt.core.recursion import decoded
 from eventrt.core.refused import Refused, invalid_parameter, invalid_value, missing_parameter
 from eventrt.errors import ApiError
@@ -70,13 +71,13 @@ class Messages(SqsRoom):
                     drafts.append(draft)
                     ids.append(entry["Id"])
             rules.check_batch_size(total_bytes)
-            successful = [
-                {"Id": entry_id, **_sent_members(draft, sent)}
-                for entry_id, draft, sent in zip(
-                    ids, drafts, shelf.send(tx, queue, drafts) if drafts else (), strict=True
-                )
-            ]
-            return {"Successful": successful, "Failed": failed}
+            successful = []
+            if drafts:
+                for entry_id, draft, sent in zip(ids, drafts, shelf.send(tx, queue, drafts), strict=True):
+                    members = _sent_members(draft, sent)
+                    members["Id"] = entry_id
+                    successful.append(members)
+            return _results(successful, failed)
 
         return await self._store.write(unit)
 
@@ -142,8 +143,7 @@ class Messages(SqsRoom):
                 else:
                     changes.append(change)
                     ids.append(entry["Id"])
-            answer = _settled(ids, shelf.change_visibility(tx, queue, changes) if changes else [])
-            return {**answer, "Failed": failed + answer["Failed"]}
+            return _settled(ids, shelf.change_visibility(tx, queue, changes) if changes else [], failed)
 
         return await self._store.write(unit)
 
@@ -227,12 +227,22 @@ def _visibility(timeout_s: int) -> int:
     return rules.check_range(timeout_s, "VisibilityTimeout", 0, rules.MAXIMUM_VISIBILITY_S)
 
 
-def _settled(ids: list[str], refusals: Any) -> dict[str, Any]:
+def _settled(ids: list[str], refusals: Sequence[SettleResult], failed: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     successful: list[dict[str, Any]] = []
-    failed: list[dict[str, Any]] = []
+    failed = list(failed)
     for entry_id, refusal in zip(ids, refusals, strict=True):
         if refusal is None:
             successful.append({"Id": entry_id})
         else:
             failed.append(failed_entry(entry_id, refusal))
-    return {"Successful": successful, "Failed": failed}
+    return _results(successful, failed)
+
+
+def _results(successful: list[dict[str, Any]], failed: list[dict[str, Any]]) -> dict[str, Any]:
+    """Return a batch's answer; as everywhere in SQS, a list without elements is left out."""
+    answer: dict[str, Any] = {}
+    if successful:
+        answer["Successful"] = successful
+    if failed:
+        answer["Failed"] = failed
+    return answer

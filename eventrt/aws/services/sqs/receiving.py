@@ -175,8 +175,8 @@ def _members(
         "MD5OfBody": message.md5_of_body,
         "Body": message.body,
     }
-    if shown:
-        members["Attributes"] = {name: value for name, read in shown if (value := read(message)) is not None}
+    if shown and (system := {name: value for name, read in shown if (value := read(message)) is not None}):
+        members["Attributes"] = system
     if shown_attributes is not None and message.attributes:
         attributes = shown_attributes.of(message.attributes)
         if attributes:
