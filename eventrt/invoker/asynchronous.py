@@ -91,7 +91,7 @@ class _Lane:
 
     def __init__(self, lane_id: int) -> None:
         self.id = lane_id
-        self.after = (float("-inf"), 0)
+        self.after: tuple[float, int] = (float("-inf"), 0)
         self.events: deque[AsyncEvent] = deque()
         self.has_more = True
         self.due_at: float | None = None

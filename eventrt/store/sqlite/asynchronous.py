@@ -6,6 +6,7 @@ again after a restart.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import msgspec
@@ -96,6 +97,10 @@ class SqliteAsynchronous:
     def _forget(self) -> None:
         self._lanes.clear()
         self._keys.clear()
+        self._shifted_s = 0.0  # what nobody has heard of yet was lost with the commit
+
+    def _unshift(self, delta_s: float) -> None:
+        self._shifted_s -= delta_s
 
     # -- draining
 
@@ -222,6 +227,7 @@ class SqliteAsynchronous:
             [(lane, due_at + delta_s, *rest) for lane, due_at, *rest in rows],
         )
         self._shifted_s += delta_s
+        self._engine.on_undo(partial(self._unshift, delta_s))
         self._engine.announce(ARRIVALS)
 
     # -- configs
