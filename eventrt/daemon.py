@@ -190,6 +190,9 @@ class Daemon:
         async def answer(request: Request) -> Response:
             return await (control if control.serves(request.path) else door).handle(request)
 
+        async def lets_page_in(request: Request) -> bool:
+            return not control.serves(request.path) and await door.lets_page_in(request)
+
         try:
             async with (
                 _running(
@@ -205,7 +208,7 @@ class Daemon:
                 ),
                 _running(supervisor.run, events.run),
             ):
-                async with _running(self._server(answer, sock).run):
+                async with _running(self._server(answer, lets_page_in, sock).run):
                     self._tell_ready(sock)
                     await self._wait(until, door.warm_up, invoker.warm_up)
                     stop_at = anyio.current_time() + grace_s  # one grace for all that still runs
@@ -349,7 +352,9 @@ class Daemon:
             account_of=credentials.account_of,
         )
 
-    def _server(self, answer: Handler, sock: socket.socket) -> HttpServer:
+    def _server(
+        self, answer: Handler, lets_page_in: Callable[[Request], Awaitable[bool]], sock: socket.socket
+    ) -> HttpServer:
         """Return the one port, on a bound socket."""
         server = self.settings.server
         return HttpServer(
@@ -357,6 +362,7 @@ class Daemon:
             server.host,
             server.port,
             sock=sock,
+            lets_page_in=lets_page_in,
             guard=Guard((*own_names(server.host), *server.allowed_hosts)),
             connection_limit=server.max_connections,
             idle_timeout_s=server.idle_timeout_s,

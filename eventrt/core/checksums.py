@@ -248,5 +248,7 @@ def algorithms(native: dict[str, Update]) -> dict[str, Algorithm]:
             ("CRC64NVME", 8, True),
             ("SHA1", 20, False),
             ("SHA256", 32, False),
+            ("SHA512", 64, False),
+            ("MD5", 16, False),
         )
     }

@@ -467,7 +467,7 @@ def check_object_lock(configuration: Mapping[str, Any]) -> None:
     days, years = retention.get("Days"), retention.get("Years")
     if retention.get("Mode") not in ("GOVERNANCE", "COMPLIANCE") or (days is None) == (years is None):
         raise malformed_xml()
-    if (days if days is not None else years) <= 0:
+    if (days or years or 0) <= 0:
         raise invalid_argument("Default retention period must be a positive integer value.")
     if (days or 0) > 36_500 or (years or 0) > 100:
         raise invalid_argument("Default retention period too large.")

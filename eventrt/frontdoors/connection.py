@@ -7,7 +7,7 @@ request: one timer per connection looks after idle clients and heads that never 
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import cast
 
@@ -47,6 +47,8 @@ class Terms:
     max_header_bytes: int
     date: answers.DateLine = field(default_factory=answers.DateLine)
     connections: "set[Connection]" = field(default_factory=set)
+    lets_page_in: Callable[[Request], Awaitable[bool]] | None = None
+    """Does what a page of another site asks for let it in, though the guard refuses it?"""
     is_stopping: bool = False
     when_empty: Callable[[], None] = lambda: None
     """Called when the last connection has ended."""
@@ -327,6 +329,9 @@ class Connection(asyncio.Protocol):
             self._transport.is_closing,
         )
         response = terms.guard.refusal(request) if terms.guard is not None else None
+        if response is not None and terms.guard is not None and terms.lets_page_in is not None:
+            is_let_in = terms.guard.is_by_own_name(request) and await terms.lets_page_in(request)
+            response = None if is_let_in else response
         if response is None:
             try:
                 response = await terms.handler(request)

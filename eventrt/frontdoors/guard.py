@@ -50,6 +50,11 @@ class Guard:
         verdict = self._known_hosts[host] = not host or self.is_own(host_name(host))
         return verdict
 
+    def is_by_own_name(self, request: Request) -> bool:
+        """Did the request come by a name of this machine, so that only its page can be foreign?"""
+        host = request.headers.get("host", "")
+        return not host or self.is_own(host_name(host))
+
     def is_own(self, name: str) -> bool:
         """Is this a name (without a port) by which this machine may be called?"""
         if name == "localhost" or name.endswith(".localhost") or name in self._names:

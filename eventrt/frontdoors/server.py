@@ -7,6 +7,7 @@ docs/decisions/0002-http-edge.md. It knows nothing of AWS.
 
 import asyncio
 import socket
+from collections.abc import Awaitable, Callable
 
 import anyio
 from anyio.abc import TaskGroup, TaskStatus
@@ -15,7 +16,7 @@ from eventrt.errors import StartupError
 from eventrt.frontdoors.bodies import Pace, Room
 from eventrt.frontdoors.connection import Connection, Refused, Terms
 from eventrt.frontdoors.guard import Guard
-from eventrt.http import Handler
+from eventrt.http import Handler, Request
 
 EX_UNAVAILABLE = 69
 BACKLOG = 1024
@@ -29,6 +30,7 @@ class HttpServer:
         host, port: where to listen; port 0 lets the system choose.
         sock: a bound socket instead (socket activation, or bound before anything else starts).
         guard: refuses foreign hosts and web pages; None lets everybody in.
+        lets_page_in: is asked about pages of other sites that the guard refuses: does what they ask for let them in?
         connection_limit: further connections get 503 and are closed.
         idle_timeout_s: a connection without a (complete) request head is closed after so long.
         stall_timeout_s: a body, or a client's reading, that does not move for so long is given up.
@@ -45,6 +47,7 @@ class HttpServer:
         *,
         sock: socket.socket | None = None,
         guard: Guard | None = None,
+        lets_page_in: Callable[[Request], Awaitable[bool]] | None = None,
         connection_limit: int = 4096,
         idle_timeout_s: float = 75.0,
         stall_timeout_s: float = 20.0,
@@ -63,6 +66,7 @@ class HttpServer:
             Pace(self._room, stall_timeout_s, min_body_rate),
             idle_timeout_s=idle_timeout_s,
             max_header_bytes=max_header_bytes,
+            lets_page_in=lets_page_in,
         )
 
     @property

@@ -10,11 +10,13 @@ import hashlib
 import mimetypes
 import os
 import secrets
+import stat
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -175,9 +177,7 @@ class Folders:
         async with anyio.create_task_group() as group:
             for bucket in buckets:
                 assert watch is not None
-                await self._blobs.in_thread(
-                    lambda bucket=bucket: Path(bucket.folder).mkdir(parents=True, exist_ok=True)
-                )  # type: ignore[misc]
+                await self._blobs.in_thread(partial(Path(bucket.folder).mkdir, parents=True, exist_ok=True))
                 group.start_soon(self._follow, bucket, watch)
             task_status.started()
 
@@ -268,7 +268,7 @@ class Folders:
             status = self.path(bucket, key).stat()
         except (OSError, S3Refused, UnicodeEncodeError):
             return None
-        return _File(status.st_mtime_ns, status.st_size) if os.path.stat.S_ISREG(status.st_mode) else None
+        return _File(status.st_mtime_ns, status.st_size) if stat.S_ISREG(status.st_mode) else None
 
     async def _refresh(self, bucket: Bucket, key: str) -> None:
         """Take in one file as it is now: new, changed or gone; each raises its event, in one unit with the row."""

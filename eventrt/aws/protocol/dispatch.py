@@ -8,7 +8,7 @@ protocol. `AwsDoor.handle` is total: whatever comes in, an AWS-shaped answer goe
 import random
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, cast
 
@@ -56,11 +56,15 @@ DEFAULT_REGION = "us-east-1"
 _HOST_REGION = re.compile(r"(?:[a-z0-9-]+\.)?([a-z]{2}(?:-[a-z]+)+-\d)\.")
 """`sqs.eu-west-1.localhost`, `eu-west-1.queue.localhost`: the region of a request without a signature."""
 
+_FORM = "application/x-www-form-urlencoded"
 _FORM_LIMIT_BYTES = 8 * 1024 * 1024
 """The longest form that is read before its service is known."""
 
 Finish = Callable[[Request, str, Response], Awaitable[Response]]
 """A service's last word on an answer to a web page: (request, bucket, response) -> response."""
+
+LetsPageIn = Callable[[Request, str], Awaitable[bool]]
+"""Do the CORS rules of a bucket let a page ask what it asks?"""
 
 AccountOf = Callable[[str], str | None]
 """Return the account an access key belongs to, None when the key does not tell."""
@@ -90,6 +94,8 @@ class _Served:
         self.handlers: dict[str, OperationHandler] = {}
         self.raw_handlers: dict[str, OperationHandler] = {}
         self.finish: Finish | None = None
+        self.lets_page_in: LetsPageIn | None = None
+        self.check_body: Callable[[Mapping[str, str], bytes], None] | None = None
         self.operations: dict[tuple[str, str], _Operation] = {}
         self._model: ServiceModel | None = None
         self._errors: ErrorTable | None = None
@@ -177,6 +183,8 @@ class AwsDoor:
             served.handlers |= more
             served.raw_handlers |= handlers_of(service, "__aws_raw_operation__")
             served.finish = getattr(service, "finish", None) or served.finish
+            served.check_body = getattr(service, "check_body", None) or served.check_body
+            served.lets_page_in = getattr(service, "lets_page_in", None) or served.lets_page_in
         self._by_scope: dict[str, _Served] = {}
         for served in self._services.values():
             for scope in (served.id, *served.policy.signing_names):
@@ -234,6 +242,20 @@ class AwsDoor:
             return await asked.served.finish(request, asked.labels.get("Bucket", ""), response)
         return response
 
+    async def lets_page_in(self, request: Request) -> bool:
+        """Is this page of another site let in by the CORS rules of the bucket it asks for?
+
+        Only what can be nothing but S3's: a form or a header might make it another service's request.
+        """
+        s3, headers = self._s3, request.headers
+        content_type = headers.get("content-type", "")
+        if s3 is None or s3.lets_page_in is None or "origin" not in headers or "Action=" in request.query:
+            return False
+        if "x-amz-target" in headers or "smithy-protocol" in headers or content_type.startswith(_FORM):
+            return False
+        asked = self._find_route(request)
+        return asked.served is s3 and await s3.lets_page_in(request, asked.labels.get("Bucket", ""))
+
     # -- serving --------------------------------------------------------------------------------------------
 
     async def _serve(self, operation: _Operation, request: Request, request_id: str, asked: _Asked | None) -> Response:
@@ -260,6 +282,8 @@ class AwsDoor:
             body = payload_stream(request, None)
         if body and not bound.streams_body and request.headers.get("content-encoding", "") == "gzip":
             body = inflate(body, served.policy.body_limit_bytes)
+        if body and served.check_body is not None and not bound.streams_body:
+            served.check_body(request.headers, body)
         problems: list[Problem] = []
         if asked is None:
             incoming = Incoming(body, request.headers, [], cast(dict[str, str], overlays.NOTHING))
@@ -295,7 +319,7 @@ class AwsDoor:
             http=request,
         )
         answer = await operation.handler(call, parsed)
-        return answer if answer.__class__ is Response else bound.write(answer, request_id)  # type: ignore[return-value,arg-type]
+        return answer if isinstance(answer, Response) else bound.write(answer, request_id)
 
     def _account(self, access_key: str) -> str:
         """Return the account a key stands for: itself when it is 12 digits, else what the key tells, else zeros."""

@@ -4,11 +4,10 @@ from typing import Any
 
 from eventrt.aws.call import Answer, Call
 from eventrt.aws.protocol.overlays import XML_NAMESPACES
-from eventrt.aws.services.s3.drafts import CANNED_ACLS
+from eventrt.aws.services.s3.acls import CANNED_ACLS
 from eventrt.aws.services.s3.listing import owner_of, read_token, write_token
 from eventrt.aws.services.s3.room import Request, S3Room, answers, empty, find_bucket
 from eventrt.core.object_rules import S3Refused, check_bucket_name, invalid_argument, read_tag_set
-from eventrt.http import Response
 from eventrt.store.api import Tx
 
 _US_EAST_1 = "us-east-1"
@@ -95,9 +94,10 @@ class BucketOperations(S3Room):
         bucket = await self._store.read(lambda tx: find_bucket(tx, call, request))
         region = "" if bucket.region == _US_EAST_1 else bucket.region
         namespace = XML_NAMESPACES["s3"]
-        body = f'<?xml version="1.0" encoding="UTF-8"?>\n<LocationConstraint xmlns="{namespace}">{region}</LocationConstraint>'
-        plain = empty(call, {"Content-Type": "application/xml"})
-        return Response(200, plain.headers, body.encode())
+        answer = empty(call, {"Content-Type": "application/xml"})
+        element = f'<LocationConstraint xmlns="{namespace}">{region}</LocationConstraint>'
+        answer.body = f'<?xml version="1.0" encoding="UTF-8"?>\n{element}'.encode()
+        return answer
 
     @answers("ListBuckets")
     async def list_buckets(self, call: Call, request: Request) -> Answer:

@@ -6,8 +6,11 @@ PutObject, CreateMultipartUpload, CopyObject and form posts say it in the same h
 from collections.abc import Mapping
 from typing import Any
 
+import orjson
+
 from eventrt.aws.protocol.parse import WrongType
 from eventrt.aws.protocol.query import pairs_of
+from eventrt.aws.services.s3.acls import CANNED_ACLS, GRANT_HEADERS, read_acl
 from eventrt.core.buckets import Bucket, Lock, ObjectVersion
 from eventrt.core.object_rules import (
     S3Refused,
@@ -35,18 +38,6 @@ STORAGE_CLASSES = frozenset(
 )
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE", "OUTPOSTS", "SNOW", "EXPRESS_ONEZONE", "FSX_OPENZFS", "FSX_ONTAP"})
 
-CANNED_ACLS = frozenset(
-    {
-        "private",
-        "public-read",
-        "public-read-write",
-        "authenticated-read",
-        "aws-exec-read",
-        "bucket-owner-read",
-        "bucket-owner-full-control",
-        "log-delivery-write",
-    }
-)
 _HARMLESS_ACLS = ("private", "bucket-owner-full-control")
 _NOTHING: Mapping[str, Any] = {}
 
@@ -184,19 +175,14 @@ def encryption_headers(encryption: Mapping[str, Any]) -> dict[str, str]:
 
 
 def acl_of(request: Request, bucket: Bucket) -> str:
-    """Return the canned access control list a request names, "" when it names none.
+    """Return the access control list a request sets, canned by its name or as JSON; "" when it sets none.
 
     Raises: S3Refused: InvalidArgument; AccessControlListNotSupported where the bucket's owner owns every object.
     """
     acl: str = request.get("ACL") or ""
-    grants = [name for name in ("GrantFullControl", "GrantRead", "GrantReadACP", "GrantWriteACP") if request.get(name)]
-    if grants:
+    if not acl and any(request.get(name) for name in GRANT_HEADERS):
         check_acls_allowed(bucket)
-        raise S3Refused(
-            "NotImplemented",
-            "eventrt does not take grants in headers; set a canned ACL, or PutObjectAcl afterwards.",
-            status=501,
-        )
+        return orjson.dumps(read_acl(request)).decode()
     if not acl:
         return ""
     if acl not in CANNED_ACLS:

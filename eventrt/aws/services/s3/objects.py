@@ -12,7 +12,8 @@ from eventrt.aws.call import Answer, Call
 from eventrt.aws.protocol.overlays import HOST_ID
 from eventrt.aws.protocol.serialise import http_date, iso8601
 from eventrt.aws.services.s3 import drafts
-from eventrt.aws.services.s3.receiving import Received, checksum_headers, read_claims, receiving
+from eventrt.aws.services.s3.claims import read_claims
+from eventrt.aws.services.s3.receiving import Received, checksum_headers, receiving
 from eventrt.aws.services.s3.room import (
     DEFAULT_CONTENT_TYPE,
     Request,
@@ -121,7 +122,7 @@ class Objects(S3Room):
         writer = received.staged
         assert writer is not None
         staged = await writer.seal()
-        received.file_stamp = (await self._blobs.in_thread(staged.stat)).st_mtime_ns
+        received.file_stamp = (await self.blobs.in_thread(staged.stat)).st_mtime_ns
         bucket = await self._store.read(lambda tx: tx.buckets.find(request["Bucket"]))
         if bucket is None:
             raise no_such_bucket(request["Bucket"])
@@ -152,8 +153,8 @@ class Objects(S3Room):
         return Response(status, headers, stream=self._stream(body, first, last))
 
     async def _stream(self, body: Body, first: int, last: int) -> AsyncIterator[bytes]:
-        with self._blobs.reading(body.blobs):
-            async for piece in self._blobs.read(body, first, last):
+        with self.blobs.reading(body.blobs):
+            async for piece in self.blobs.read(body, first, last):
                 yield piece
 
     @answers("HeadObject")
@@ -184,7 +185,7 @@ class Objects(S3Room):
 
         bucket, version, parts = await self._store.read(query)
         if bucket.folder:
-            return await self._folders.fresh(bucket, version), parts
+            bucket, version = await self._folders.fresh(bucket, version)
         return bucket, version, parts
 
     def _window(
@@ -224,9 +225,9 @@ class Objects(S3Room):
         algorithm = self._algorithms["CRC64NVME"]
         hasher = algorithm.hasher()
         body = self.locate(bucket, version)
-        with self._blobs.reading(body.blobs):
-            async for piece in self._blobs.read(body):
-                await self._blobs.in_thread(lambda piece=piece: hasher.update(piece))  # type: ignore[misc]
+        with self.blobs.reading(body.blobs):
+            async for piece in self.blobs.read(body):
+                await self.blobs.in_thread(lambda piece=piece: hasher.update(piece))  # type: ignore[misc]
         return Checksum(algorithm.name, base64.b64encode(hasher.digest()).decode())
 
     @answers("DeleteObject")
@@ -271,7 +272,7 @@ class Objects(S3Room):
             bucket = find_bucket(tx, call, request)
             deleted, errors = [], []
             for entry in entries:
-                told = {"Key": entry["Key"]}
+                told: dict[str, Any] = {"Key": entry["Key"]}
                 if entry.get("VersionId"):
                     told["VersionId"] = entry["VersionId"]
                 try:
@@ -290,7 +291,7 @@ class Objects(S3Room):
                     errors.append({**told, "Code": refused.code, "Message": refused.message})
                     continue
                 if done.version is not None and done.version.is_marker and bucket.versioning:
-                    told["DeleteMarker"] = True  # type: ignore[assignment]
+                    told["DeleteMarker"] = True
                     told["DeleteMarkerVersionId"] = done.version.shown_version_id
                 if not is_quiet:
                     deleted.append(told)

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import anyio
-
 from eventrt.aws.protocol.bodies import Payload
+from eventrt.aws.services.s3.claims import Claims, wrong_checksum, wrong_md5
+from eventrt.aws.services.s3.formdata import FormFile
 from eventrt.aws.services.s3.room import S3Room
 from eventrt.core.buckets import Body, Checksum, Extent
 from eventrt.core.checksums import Algorithm, Hasher, encode
@@ -23,9 +23,6 @@ from eventrt.store.blobs import BlobWriter
 
 INLINE_BYTES = 64 * 1024
 """Bodies up to this size lie in the object's row: one commit, no file."""
-
-_CHECKSUM_HEADER = "x-amz-checksum-"
-_NOT_ALGORITHMS = frozenset({"algorithm", "type", "mode"})
 
 
 @dataclass(slots=True)
@@ -42,69 +39,14 @@ class Received:
     file_stamp: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Claims:
-    """What a request says of its body.
-
-    `checksum` None with an algorithm: it comes in the trailer.
-    """
-
-    md5: str | None = None
-    algorithm: Algorithm | None = None
-    checksum: str | None = None
-
-
-def read_claims(headers: Mapping[str, str], algorithms: Mapping[str, Algorithm]) -> Claims:
-    """Return what a request's headers say of its body.
-
-    Raises: S3Refused: InvalidDigest, InvalidRequest.
-    """
-    md5 = headers.get("content-md5")
-    if md5 is not None:
-        try:
-            is_md5 = len(base64.b64decode(md5, validate=True)) == 16
-        except ValueError:
-            is_md5 = False
-        if not is_md5:
-            raise S3Refused(
-                "InvalidDigest", "The Content-MD5 you specified is not valid.", members={"Content-MD5": md5}
-            )
-    given = [
-        name
-        for name in headers
-        if name.startswith(_CHECKSUM_HEADER) and name[len(_CHECKSUM_HEADER) :] not in _NOT_ALGORITHMS
-    ]
-    trailer = headers.get("x-amz-trailer", "").strip().lower()
-    if trailer.startswith(_CHECKSUM_HEADER):
-        given.append(trailer)
-    if len(given) > 1:
-        raise invalid_request("Expecting a single x-amz-checksum- header. Multiple checksum Types are not allowed.")
-    named = headers.get("x-amz-sdk-checksum-algorithm")
-    if not given:
-        if named is not None and md5 is None:
-            if named.upper() not in algorithms:
-                raise invalid_request(
-                    "Checksum algorithm provided is unsupported. Please try again with any of the "
-                    "valid types: [CRC32, CRC32C, CRC64NVME, SHA1, SHA256]"
-                )
-            raise invalid_request(
-                "x-amz-sdk-checksum-algorithm specified, but no corresponding x-amz-checksum-* or x-amz-trailer "
-                "headers were found."
-            )
-        return Claims(md5)
-    algorithm = algorithms.get(given[0][len(_CHECKSUM_HEADER) :].upper())
-    if algorithm is None:
-        raise invalid_request("The algorithm type you specified in x-amz-checksum- header is invalid.")
-    value = headers.get(given[0])
-    if value is not None and not algorithm.is_well_formed(value):
-        raise invalid_request(f"Value for {given[0]} header is invalid.")
-    return Claims(md5, algorithm, value)
+Source = Payload | FormFile
+"""Where a body comes from: a request's payload, or the file of a form, whose length (-1) is known at its end."""
 
 
 @asynccontextmanager
 async def receiving(
     room: S3Room,
-    payload: Payload,
+    payload: Source,
     claims: Claims,
     *,
     limit_bytes: int,
@@ -129,20 +71,36 @@ async def receiving(
             "Your proposed upload exceeds the maximum allowed size",
             members={"ProposedSize": str(length), "MaxSizeAllowed": str(limit_bytes)},
         )
-    if length <= INLINE_BYTES and not always_blob and staged_in is None:
+    if 0 <= length <= INLINE_BYTES and not always_blob and staged_in is None:
+        assert isinstance(payload, Payload)
         data = await payload.read(length)
         checks = _Checks(claims, payload, wants)
         checks.update(data)
         yield Received(Body(len(data), data), *checks.settle(payload, len(data)))
         return
     checks = _Checks(claims, payload, wants)
-    path = staged_in
-    writer = BlobWriter(room._blobs, [checks], path)
+    pieces = aiter(payload)
+    first: list[bytes] = []
+    if length < 0 and staged_in is None:
+        size = 0
+        async for piece in pieces:
+            first.append(piece)
+            size += len(piece)
+            if size > INLINE_BYTES:
+                break
+        else:
+            data = b"".join(first)
+            checks.update(data)
+            yield Received(Body(size, data), *checks.settle(payload, size))
+            return
+    writer = room.blobs.writer([checks]) if staged_in is None else room.blobs.writer_at(staged_in, [checks])
     name = ""
     try:
-        async for piece in payload:
+        for piece in first:
             await writer.write(piece)
-            if writer.size > length:
+        async for piece in pieces:
+            await writer.write(piece)
+            if 0 <= length < writer.size:
                 raise _incomplete()
         if staged_in is not None:
             await writer.flush()
@@ -155,14 +113,13 @@ async def receiving(
     finally:
         await writer.discard()
         if name:
-            with anyio.CancelScope(shield=True):
-                room._blobs.give_up(await room._store.read(lambda tx: tx.objects.unused([name])))
+            await room.give_up_unused(name)
 
 
 class _Checks:
     """Everything that is computed over a body, as one hasher."""
 
-    def __init__(self, claims: Claims, payload: Payload, wants: Algorithm | None) -> None:
+    def __init__(self, claims: Claims, payload: Source, wants: Algorithm | None) -> None:
         self._claims = claims
         self._algorithm = claims.algorithm or wants
         self._md5 = hashlib.md5(usedforsecurity=False)
@@ -177,7 +134,7 @@ class _Checks:
         if self._sha256 is not None:
             self._sha256.update(data)
 
-    def settle(self, payload: Payload, size: int) -> tuple[str, Checksum | None]:
+    def settle(self, payload: Source, size: int) -> tuple[str, Checksum | None]:
         """Compare with what was said; return MD5 and checksum.
 
         Raises: S3Refused: IncompleteBody, BadDigest, InvalidRequest, XAmzContentSHA256Mismatch.
@@ -187,11 +144,7 @@ class _Checks:
             raise _incomplete()
         digest = self._md5.digest()
         if claims.md5 is not None and base64.b64decode(claims.md5) != digest:
-            raise S3Refused(
-                "BadDigest",
-                "The Content-MD5 you specified did not match what we received.",
-                members={"ExpectedDigest": claims.md5, "CalculatedDigest": encode(digest)},
-            )
+            raise wrong_md5(claims.md5, digest)
         if self._sha256 is not None and self._sha256.hexdigest() != payload.expected_sha256:
             raise S3Refused(
                 "XAmzContentSHA256Mismatch",
@@ -215,9 +168,7 @@ class _Checks:
             if said != computed:
                 if not algorithm.is_well_formed(said):
                     raise invalid_request(f"Value for {algorithm.header} trailing header is invalid.")
-                raise S3Refused(
-                    "BadDigest", f"The {algorithm.name} you specified did not match the calculated checksum."
-                )
+                raise wrong_checksum(algorithm)
         return digest.hex(), Checksum(algorithm.name, computed)
 
 

@@ -9,8 +9,11 @@ import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
 
+import anyio
+
 from eventrt.aws.call import Answer, Call, operation
 from eventrt.aws.protocol.overlays import HOST_ID
+from eventrt.aws.services.s3.claims import check_document, read_claims
 from eventrt.aws.services.s3.native import algorithms
 from eventrt.clock import Clock
 from eventrt.core.buckets import NULL, Body, Bucket, ObjectVersion
@@ -52,7 +55,7 @@ class S3Room:
     ) -> None:
         self._store = store
         self._clock = clock
-        self._blobs = blobs
+        self.blobs = blobs
         self._shelf = shelf
         self._folders = folders
         self._secret_of = secret_of
@@ -61,6 +64,21 @@ class S3Room:
     def _algorithms(self) -> Any:
         """The checksum algorithms; a native library, where there is one, loads with the first use."""
         return algorithms()
+
+    def check_body(self, headers: Mapping[str, str], body: bytes) -> None:
+        """Compare a document with what its request's headers say of it: Content-MD5, or a checksum.
+
+        Raises: ApiError: InvalidDigest, BadDigest, InvalidRequest.
+        """
+        try:
+            check_document(read_claims(headers, self._algorithms), body)
+        except Refused as refused:
+            raise as_api_error(refused) from refused
+
+    async def give_up_unused(self, name: str) -> None:
+        """Delete a blob unless something uses it: whoever wanted to store it may have been refused."""
+        with anyio.CancelScope(shield=True):
+            self.blobs.give_up(await self._store.read(lambda tx: tx.objects.unused([name])))
 
     def locate(self, bucket: Bucket, version: ObjectVersion) -> Body:
         """Return where the bytes of a version are."""

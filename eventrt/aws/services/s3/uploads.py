@@ -12,9 +12,10 @@ from typing import Any
 
 from eventrt.aws.call import Answer, Call
 from eventrt.aws.services.s3 import drafts
+from eventrt.aws.services.s3.claims import read_claims
 from eventrt.aws.services.s3.listing import encoder, owner_of, page_size
 from eventrt.aws.services.s3.objects import new_draft, write_conditions
-from eventrt.aws.services.s3.receiving import read_claims, receiving
+from eventrt.aws.services.s3.receiving import receiving
 from eventrt.aws.services.s3.room import Request, S3Room, answers, empty, find_bucket, origin_of, quoted
 from eventrt.core import lifecycle
 from eventrt.core.buckets import Body, Bucket, Checksum, Lock, ObjectDraft, ObjectVersion, Part, PartLayout, Upload
@@ -180,13 +181,13 @@ class Uploads(S3Room):
         self, bucket: Bucket, draft: ObjectDraft, unit: "FileUnit"
     ) -> tuple[Bucket, ObjectVersion]:
         """Write the parts into one file of a bucket over a folder, and complete the upload with it."""
-        writer = self._blobs.writer_at(self._folders.staged_path(bucket, draft.key))
+        writer = self.blobs.writer_at(self._folders.staged_path(bucket, draft.key))
         try:
-            with self._blobs.reading(draft.body.blobs):
-                async for piece in self._blobs.read(draft.body):
+            with self.blobs.reading(draft.body.blobs):
+                async for piece in self.blobs.read(draft.body):
                     await writer.write(piece)
             staged = await writer.seal()
-            stamp = (await self._blobs.in_thread(staged.stat)).st_mtime_ns
+            stamp = (await self.blobs.in_thread(staged.stat)).st_mtime_ns
             filed = replace(draft, body=Body(draft.body.size), parts=(), file_stamp=stamp)
             value = await self._folders.place(bucket, draft.key, staged, lambda tx: unit(tx, filed))
             writer.placed()

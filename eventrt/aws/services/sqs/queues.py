@@ -230,7 +230,7 @@ def _page(request: Request) -> tuple[int, str | None]:
     return limit, after
 
 
-def _listed(call: Call, request: Request, found: Sequence[Queue], limit: int, *, member: str) -> Answer:
+def _listed(call: Call, request: Request, found: Sequence[Queue], limit: int, *, member: str) -> dict[str, object]:
     """Return a page of queue URLs; a token only when MaxResults asked for pages, and more follow."""
     if not found:
         return {}
