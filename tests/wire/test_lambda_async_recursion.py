@@ -17,6 +17,13 @@ def handler(event, context):
     print("RAN", context.aws_request_id)
     sqs.send_message(QueueUrl=os.environ["LOOP"], MessageBody="again")
 """
+PUTS_ON = """
+import boto3
+s3 = boto3.client("s3")
+def handler(event, context):
+    print("RAN", context.aws_request_id)
+    s3.put_object(Bucket=event["Records"][0]["s3"]["bucket"]["name"], Key="again", Body=b"x")
+"""
 INVOKES_ITSELF = """
 import boto3
 client = boto3.client("lambda")
@@ -112,3 +119,24 @@ def test_a_recursion_config_belongs_to_a_function_that_is_there(lambda_: Any) ->
     status, code, _ = error_of(lambda_.put_function_recursion_config, FunctionName=name, RecursiveLoop="Allow")
     assert (status, code) == (404, "ResourceNotFoundException")
     assert error_of(lambda_.put_function_recursion_config, FunctionName=name, RecursiveLoop="Maybe")[0] == 400
+
+
+def test_a_loop_through_a_bucket_is_stopped(daemon: RunningDaemon, lambda_: Any) -> None:
+    s3, bucket = daemon.client("s3"), new_name("loop")
+    dead_url, dead_arn = new_queue(daemon)
+    s3.create_bucket(Bucket=bucket)
+    name = create(lambda_, PUTS_ON, Timeout=20, DeadLetterConfig={"TargetArn": dead_arn})
+    lambda_.add_permission(
+        FunctionName=name, StatementId="s3", Action="lambda:InvokeFunction", Principal="s3.amazonaws.com"
+    )
+    arn = f"arn:aws:lambda:us-east-1:000000000000:function:{name}"
+    s3.put_bucket_notification_configuration(
+        Bucket=bucket,
+        NotificationConfiguration={
+            "LambdaFunctionConfigurations": [{"LambdaFunctionArn": arn, "Events": ["s3:ObjectCreated:*"]}]
+        },
+    )
+    s3.put_object(Bucket=bucket, Key="first", Body=b"x")
+    letter = received(daemon, dead_url)[0]
+    assert orjson.loads(letter["Body"])["Records"][0]["s3"]["object"]["key"] == "again"
+    assert len(runs(daemon, name)) == 16
