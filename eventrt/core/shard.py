@@ -279,6 +279,11 @@ class ShardMachine:
         return self._checkpoint
 
     @property
+    def is_caught_up(self) -> bool:
+        """Did the last read give everything that there is for now?"""
+        return self._caught_up_at is not None
+
+    @property
     def is_idle(self) -> bool:
         """Is nothing running or being committed, and nothing left to commit?"""
         return (

@@ -12,7 +12,6 @@ import uuid
 from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -21,11 +20,11 @@ import orjson
 import structlog
 from anyio.abc import TaskGroup
 
-from eventrt.api import Announces, Bell, Page, Record, Shard, ShardPoller, SourceUnavailable, Written
+from eventrt.api import Announces, Bell, Page, Shard, ShardPoller, SourceUnavailable, Written
 from eventrt.clock import Clock, Timer
 from eventrt.core.mapping import CALL_FAILED, PROCESSED, EventSourceMapping
 from eventrt.core.records import Batch, FunctionError, Outcome, ServiceFault, Succeeded, Throttled
-from eventrt.core.shard import ShardMachine, sequence_key
+from eventrt.core.shard import ShardMachine
 from eventrt.core.shard_values import Commit, Discard, Finished, Invoke, Progress, Read, ShardBatch, ShardPolicy, Wait
 from eventrt.core.stream_filters import compile_stream_filters
 from eventrt.destinations.desk import Desk, Message, Undeliverable
@@ -33,8 +32,10 @@ from eventrt.destinations.invocation import discard_record
 from eventrt.errors import StoreFull
 from eventrt.invoker.invocation import Invocation
 from eventrt.pollers.commits import DISK_RETRY_S, commit
+from eventrt.pollers.embedded import EmbeddedPoller
 from eventrt.pollers.reports import BatchObserver, BatchReport
 from eventrt.pollers.runner import Invokes
+from eventrt.pollers.stream_events import check_order, event_of, written
 from eventrt.store.api import Store, Tx
 
 T = TypeVar("T")
@@ -103,6 +104,8 @@ class ShardRunner:
         self._matches = compile_stream_filters(mapping.filters, mapping.kind, loads=orjson.loads)
         self._machine = ShardMachine(policy_of(mapping), progress, matches=self._matches)
         self._machine.retention_s = shard.retention_s
+        self._reads_at_once = isinstance(poller, EmbeddedPoller)
+        """Is a read so short that nothing needs to run beside it?"""
         self._progress = progress
         self._cursor = progress.checkpoint or None
         self._group: TaskGroup
@@ -181,6 +184,10 @@ class ShardRunner:
             match action:
                 case Invoke(batch):
                     start(self._invoke, batch, self._at_work())
+                case Read(limit) if self._reads_at_once:
+                    await self._read(limit, self._at_work())
+                    if not machine.is_caught_up:
+                        await asyncio.sleep(0)  # others first: there is more to read
                 case Read(limit):
                     start(self._read, limit, self._at_work())
                 case Commit():
@@ -284,8 +291,8 @@ class ShardRunner:
             self._note_gap()
         records = page.records
         if records and not isinstance(records[0].body, Written):
-            _check_order(records, self.shard)
-            records = [_written(record) for record in records]
+            check_order(records, self.shard)
+            records = [written(record) for record in records]
         self._cursor = page.cursor
         self._machine.feed(
             records,
@@ -473,50 +480,3 @@ class ShardRunner:
         if result != self.result:
             self.result = result
             self._on_change()
-
-
-def event_of(batch: ShardBatch, mapping: EventSourceMapping, shard_id: str) -> bytes:
-    """Return the JSON event that delivers a batch, with the members of its window if it has one."""
-    event = b'{"Records":[' + b",".join([_json_of(record) for record in batch.records]) + b"]"
-    window = batch.window
-    if window is None:
-        return event + b"}"
-    members = {
-        "window": {"start": _second(window.start_at), "end": _second(window.end_at)},
-        "state": orjson.Fragment(window.state),
-        "shardId": shard_id,
-        "eventSourceARN": mapping.source_arn,
-        "isFinalInvokeForWindow": window.is_final,
-        "isWindowTerminatedEarly": window.is_terminated_early,
-    }
-    return event + b"," + orjson.dumps(members)[1:]
-
-
-def _json_of(record: Record) -> bytes:
-    assert isinstance(record.body, Written)
-    return record.body.json
-
-
-def _second(moment: float) -> str:
-    return datetime.fromtimestamp(moment, UTC).isoformat(timespec="seconds").removesuffix("+00:00") + "Z"
-
-
-def _check_order(records: Sequence[Record], shard: Shard) -> None:
-    """Hold a plugin to its word.
-
-    Raises: ValueError: sequence numbers are no decimal digits, or do not grow.
-    """
-    last = ""
-    for record in records:
-        if not (record.id.isascii() and record.id.isdecimal()) or sequence_key(record.id) <= sequence_key(last):
-            raise ValueError(f"the poller of {shard.id} gave the sequence number {record.id!r} after {last!r}")
-        last = record.id
-
-
-def _written(record: Record) -> Record:
-    """Return a plugin's record with its body as JSON, and its size as that of the JSON."""
-    body = record.body
-    if isinstance(body, Written):
-        return record
-    written = orjson.dumps(dict(body))
-    return Record(record.id, Written(written, body), record.arrived_at, len(written), record.key, record.receipt)

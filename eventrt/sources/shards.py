@@ -17,6 +17,11 @@ from eventrt.store.api import Tx
 from eventrt.store.streams import Lag
 
 
+READ_RECORDS = 500
+READ_BYTES = 2 * 1024 * 1024
+"""What one read of a poller gives at the most: others have their turn between reads."""
+
+
 @dataclass(frozen=True, slots=True)
 class Reading:
     """What one read gave: records, where the next begins, and whether some before them expired unread."""
@@ -80,7 +85,7 @@ def start_of(tx: Tx, stream: Stream, shard: Shard, position: str, moment: float 
 
 def read(tx: Tx, shard: Shard, *, after: int, limit: int) -> Reading:
     """Return records of a shard that follow a counter value, and whether expired ones stood between."""
-    page = streams.read(tx, shard, after=after, limit=limit)
+    page = streams.read(tx, shard, after=after, limit=min(limit, READ_RECORDS), maximum_bytes=READ_BYTES)
     reached, has_gap = page.after, False
     stream = tx.streams.by_id(shard.stream_id)
     if stream is not None:

@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 
-from tests.bench import asynchronous, invocations, lives, mappings, queues, tables
+from tests.bench import asynchronous, invocations, lives, mappings, queues, streams, tables
 from tests.bench.context import Context
 from tests.bench.report import Figure, save, show
 
@@ -30,6 +30,11 @@ MEASURES: dict[str, Callable[[Context], Iterator[Figure]]] = {
     "receive": queues.receive,
     "send-power": queues.send_power,
     "flat": queues.flat,
+    "put-records": streams.put_records,
+    "shards": streams.drain_shards,
+    "in-flight": streams.in_flight,
+    "put-latency": streams.latency,
+    "isolation": streams.isolation,
     "items": tables.items,
     "query": tables.query,
     "restart": lives.restart,
