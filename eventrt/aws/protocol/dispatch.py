@@ -95,7 +95,7 @@ class _Served:
         self.raw_handlers: dict[str, OperationHandler] = {}
         self.finish: Finish | None = None
         self.lets_page_in: LetsPageIn | None = None
-        self.check_body: Callable[[Mapping[str, str], bytes], None] | None = None
+        self.check_body: Callable[[str, Mapping[str, str], bytes], None] | None = None
         self.operations: dict[tuple[str, str], _Operation] = {}
         self._model: ServiceModel | None = None
         self._errors: ErrorTable | None = None
@@ -283,7 +283,7 @@ class AwsDoor:
         if body and not bound.streams_body and request.headers.get("content-encoding", "") == "gzip":
             body = inflate(body, served.policy.body_limit_bytes)
         if body and served.check_body is not None and not bound.streams_body:
-            served.check_body(request.headers, body)
+            served.check_body(operation.name, request.headers, body)
         problems: list[Problem] = []
         if asked is None:
             incoming = Incoming(body, request.headers, [], cast(dict[str, str], overlays.NOTHING))
