@@ -73,6 +73,9 @@ SEAL = "seal"
 HANDLER_CREDENTIALS_S = 12 * 3600
 """How long a handler's own credentials are good for (auth.mode sigv4): longer than its environment lives."""
 
+COLLECT_AFTER = (50_000, 20, 50)
+"""When the collector looks for cycles: requests make few, and Python's 700 has it look every few dozen requests."""
+
 _LOG = structlog.get_logger("eventrt.daemon")
 
 
@@ -371,6 +374,7 @@ class Daemon:
 
     def _tell_ready(self, sock: socket.socket) -> None:
         gc.freeze()  # what is there now stays: the collector need not look at it again
+        gc.set_threshold(*COLLECT_AFTER)
         url = url_of(sock)
         _LOG.info(
             "daemon.started",
