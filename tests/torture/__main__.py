@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from tests.torture import asynchronous, disks, kills, signals, stuck
+from tests.torture import asynchronous, disks, kills, signals, streams, stuck
 from tests.torture.laws import Books
 from tests.torture.scene import Progress, Scene
 
@@ -86,6 +86,7 @@ TRIALS: dict[str, Trial] = {
     "kill-process": _kills("process"),
     "events-power": _events("power"),
     "events-process": _events("process"),
+    "streams": _with_scene(streams.kill_cycles, lambda cycles: max(8, cycles // 2)),
     "waiting": _with_scene(kills.waiting, lambda cycles: 100_000),
     "handlers": _with_scene(signals.handlers_killed, lambda cycles: max(5, cycles)),
     "zygote": _with_scene(signals.zygote_killed, _few),

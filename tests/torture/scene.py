@@ -179,6 +179,11 @@ class Load:
 
         self._threads.append(threading.Thread(target=run, daemon=True))
 
+    @property
+    def is_over(self) -> bool:
+        """Is the load to end?"""
+        return self._over.is_set()
+
     def pause(self, seconds: float) -> None:
         """Wait a little, less when the load is over."""
         self._over.wait(seconds)
