@@ -16,7 +16,6 @@ from eventrt.sources import streams
 from eventrt.store.api import Tx
 from eventrt.store.streams import Lag
 
-
 READ_RECORDS = 500
 READ_BYTES = 2 * 1024 * 1024
 """What one read of a poller gives at the most: others have their turn between reads."""

@@ -57,9 +57,7 @@ def test_pages_follow_each_other(s3: Any, filled: str, size: int, delimiter: str
     for operation in ("list_objects", "list_objects_v2", "list_object_versions"):
         keys: list[str] = []
         prefixes: list[str] = []
-        for page in s3.get_paginator(operation).paginate(
-            Bucket=filled, PaginationConfig={"PageSize": size}, **options
-        ):
+        for page in s3.get_paginator(operation).paginate(Bucket=filled, PaginationConfig={"PageSize": size}, **options):
             contents = page.get("Contents", []) + page.get("Versions", [])
             assert len(contents) + len(page.get("CommonPrefixes", [])) <= size
             keys += [one["Key"] for one in contents]

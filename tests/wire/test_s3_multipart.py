@@ -57,7 +57,12 @@ def test_an_upload_becomes_one_object(s3: Any, bucket: str) -> None:
     assert done["ETag"] == f'"{digest}-3"'
     got = s3.get_object(Bucket=bucket, Key="k")
     assert got["Body"].read() == b"".join(bodies)
-    assert (got["ETag"], got["Metadata"], got["ContentType"], got["TagCount"]) == (done["ETag"], {"a": "1"}, "text/x", 1)
+    assert (got["ETag"], got["Metadata"], got["ContentType"], got["TagCount"]) == (
+        done["ETag"],
+        {"a": "1"},
+        "text/x",
+        1,
+    )
     part = s3.get_object(Bucket=bucket, Key="k", PartNumber=3)
     assert (part["Body"].read(), part["PartsCount"]) == (b"end", 3)
     start = 5 * MB - 10

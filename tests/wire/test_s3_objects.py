@@ -167,7 +167,9 @@ def test_checksums_are_compared_kept_and_told(s3: Any, bucket: str, algorithm: s
     assert told["ETag"] == hashlib.md5(body).hexdigest()
     wrong = algorithms({})[algorithm].of(body + b"!")
     assert refusal(lambda: s3.put_object(Bucket=bucket, Key="k", Body=body, **{name: wrong})) == ("BadDigest", 400)
-    assert refusal(lambda: s3.put_object(Bucket=bucket, Key="k", Body=body, **{name: "nonsense"}))[0] == "InvalidRequest"
+    assert (
+        refusal(lambda: s3.put_object(Bucket=bucket, Key="k", Body=body, **{name: "nonsense"}))[0] == "InvalidRequest"
+    )
 
 
 def test_content_md5_is_compared(s3: Any, bucket: str) -> None:

@@ -137,7 +137,9 @@ def test_policies_are_kept_and_checked(s3: Any, bucket: str) -> None:
 def test_access_control_lists_need_ownership_controls(s3: Any, bucket: str) -> None:
     call = lambda: s3.put_bucket_acl(Bucket=bucket, ACL="public-read")  # noqa: E731
     assert refusal(call) == ("AccessControlListNotSupported", 400)
-    assert refusal(lambda: s3.put_object(Bucket=bucket, Key="k", ACL="public-read"))[0] == "AccessControlListNotSupported"
+    assert (
+        refusal(lambda: s3.put_object(Bucket=bucket, Key="k", ACL="public-read"))[0] == "AccessControlListNotSupported"
+    )
     s3.put_object(Bucket=bucket, Key="k", ACL="bucket-owner-full-control")
     controls = {"Rules": [{"ObjectOwnership": "BucketOwnerPreferred"}]}
     s3.put_bucket_ownership_controls(Bucket=bucket, OwnershipControls=controls)
@@ -190,20 +192,27 @@ def test_what_is_not_enforced_is_refused(s3: Any, bucket: str) -> None:
     assert code(lambda: s3.put_object(Bucket=bucket, Key="k", StorageClass="GLACIER")) == refused
     assert code(lambda: s3.put_object(Bucket=bucket, Key="k", StorageClass="NONSENSE")) == ("InvalidStorageClass", 400)
     accelerate = {"Status": "Enabled"}
-    assert code(
-        lambda: s3.put_bucket_accelerate_configuration(Bucket=bucket, AccelerateConfiguration=accelerate)
-    ) == refused
+    assert (
+        code(lambda: s3.put_bucket_accelerate_configuration(Bucket=bucket, AccelerateConfiguration=accelerate))
+        == refused
+    )
     payer = {"Payer": "Requester"}
     assert code(lambda: s3.put_bucket_request_payment(Bucket=bucket, RequestPaymentConfiguration=payer)) == refused
     site = {"IndexDocument": {"Suffix": "index.html"}}
     assert code(lambda: s3.put_bucket_website(Bucket=bucket, WebsiteConfiguration=site)) == refused
-    move = {"ID": "m", "Status": "Enabled", "Filter": {"Prefix": ""}, "Transitions": [{"Days": 1, "StorageClass": "GLACIER"}]}
+    move = {
+        "ID": "m",
+        "Status": "Enabled",
+        "Filter": {"Prefix": ""},
+        "Transitions": [{"Days": 1, "StorageClass": "GLACIER"}],
+    }
     call = lambda: s3.put_bucket_lifecycle_configuration(Bucket=bucket, LifecycleConfiguration={"Rules": [move]})  # noqa: E731
     assert code(call)[0] == "NotImplemented"
     buses = {"EventBridgeConfiguration": {}}
-    assert code(
-        lambda: s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=buses)
-    ) == refused
+    assert (
+        code(lambda: s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration=buses))
+        == refused
+    )
     key = {"SSECustomerAlgorithm": "AES256", "SSECustomerKey": "k" * 32}
     assert code(lambda: s3.put_object(Bucket=bucket, Key="k", **key))[0] == "NotImplemented"
 
