@@ -48,9 +48,9 @@ class Seen:
 
 
 def seen_of(event: dict[str, Any], at: float) -> Seen:
-    """Read an event of Kinesis records."""
-    records = [record["kinesis"] for record in event["Records"]]
-    shard = event.get("shardId") or event["Records"][0]["eventID"].partition(":")[0]
+    """Read an event of Kinesis records; of others only the event itself is told."""
+    records = [record["kinesis"] for record in event["Records"] if "kinesis" in record]
+    shard = event.get("shardId") or event["Records"][0].get("eventID", "").partition(":")[0]
     return Seen(
         [base64.b64decode(record["data"]).decode() for record in records],
         [record["partitionKey"] for record in records],
@@ -68,11 +68,14 @@ class Invoker:
         self._clock = clock
         self.behave: Callable[[Seen], Any] = lambda seen: OK
         self.seen: list[Seen] = []
+        self.events: list[dict[str, Any]] = []
         self.running = 0
         self.most_running = 0
 
     async def invoke(self, invocation: Invocation) -> Outcome:
-        seen = seen_of(json.loads(invocation.payload), self._clock.now())
+        event = json.loads(invocation.payload)
+        seen = seen_of(event, self._clock.now())
+        self.events.append(event)
         self.seen.append(seen)
         self.running += 1
         self.most_running = max(self.most_running, self.running)

@@ -560,7 +560,9 @@ class ShardMachine:
         return OpenWindow(start_at, start_at + self.policy.tumbling_s)
 
     def _is_beyond_window(self, lane: _Lane, record: Record) -> bool:
-        return lane.window is not None and record.arrived_at >= lane.window.end_at
+        """Does the record belong to another window? To an earlier one only after the clock was set back."""
+        window = lane.window
+        return window is not None and not window.start_at <= record.arrived_at < window.end_at
 
     def _closes_window(self, lane: _Lane, now: float) -> bool:
         """Is the open window complete: a later record waits, or its end is past and the shard holds no more?"""
