@@ -17,7 +17,7 @@ import structlog
 
 from eventrt.aws import ledger
 from eventrt.aws.call import Call, OperationHandler, Service
-from eventrt.aws.protocol import models, overlays, sigv4
+from eventrt.aws.protocol import models, overlays, sigv2, sigv4
 from eventrt.aws.protocol.bodies import inflate, payload_stream
 from eventrt.aws.protocol.codecs import (
     AwsCborCodec,
@@ -189,6 +189,7 @@ class AwsDoor:
         for served in self._services.values():
             for scope in (served.id, *served.policy.signing_names):
                 self._by_scope[scope] = served
+        self._secret_of = secret_of or (lambda key, token: None)
         self._verifier = sigv4.Verifier(secret_of or (lambda key, token: None)) if auth == "sigv4" else None
         self._account_of = account_of or (lambda key: None)
         self._json, self._query, self._cbor = JsonCodec(), QueryCodec(), CborCodec()
@@ -275,7 +276,7 @@ class AwsDoor:
         elif (named := _HOST_REGION.match(request.headers.get("host", ""))) is not None:
             region = named[1]
         if self._verifier is not None and not bound.is_open:
-            verified = self._verifier.verify(request, body, is_s3=served.id == "s3")
+            verified = self._verify(served, request, body, asked)
             if bound.streams_body:
                 body = payload_stream(request, verified)
         elif bound.streams_body:
@@ -320,6 +321,23 @@ class AwsDoor:
         )
         answer = await operation.handler(call, parsed)
         return answer if isinstance(answer, Response) else bound.write(answer, request_id)
+
+    def _verify(
+        self, served: _Served, request: Request, body: bytes | None, asked: _Asked | None
+    ) -> sigv4.Verified | None:
+        """Let a request pass whose signature is right; return what its chunks are verified by, where there is any.
+
+        Raises: Unauthentic: it is not.
+        """
+        assert self._verifier is not None
+        if served is self._s3 and asked is not None and asked.pairs is not None:
+            query = dict(asked.pairs)
+            if sigv2.is_signed(request, query):
+                host = request.headers.get("host", "")
+                bucket = read_host(host).bucket or bucket_below_localhost(host)
+                sigv2.verify(request, query, bucket, self._secret_of, now=time.time())
+                return None
+        return self._verifier.verify(request, body, is_s3=served is self._s3)
 
     def _account(self, access_key: str) -> str:
         """Return the account a key stands for: itself when it is 12 digits, else what the key tells, else zeros."""

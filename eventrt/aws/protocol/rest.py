@@ -52,8 +52,18 @@ class RestCodec:
         located = [
             (name, _locate(name, ref, model), _text_reader(texts, ref, model), (TOP, member_step(name)))
             for name, ref in members.items()
-            if ref.get("location") in ("uri", "querystring", "header", "headers")
+            if ref.get("location") in ("uri", "querystring", "headers")
         ]
+        # Requests carry a dozen headers, and S3's operations know four times as many: look from the request's side.
+        by_header = {
+            str(ref.get("locationName", name)).lower(): (
+                name,
+                _text_reader(texts, ref, model),
+                (TOP, member_step(name)),
+            )
+            for name, ref in members.items()
+            if ref.get("location") == "header"
+        }
         payload = shape.get("payload")
         body_members = {name: ref for name, ref in members.items() if "location" not in ref and name != payload}
         required = list(shape.get("required", ())) if policy.checks else []
@@ -73,6 +83,11 @@ class RestCodec:
                 found = locate(incoming, query)
                 if found is not None:
                     out[name] = reader(found, at, problems)
+            if by_header:
+                for header, value in incoming.headers.items():
+                    known = by_header.get(header)
+                    if known is not None:
+                        out[known[0]] = known[1](value, known[2], problems)
             if read_body is not None:
                 read_body(incoming, out, problems)
             missing_members(required, out, problems)
@@ -370,9 +385,6 @@ def _locate(name: str, ref: Ref, model: ServiceModel) -> Located:
     kind = model.shape(ref)["type"]
     if ref["location"] == "uri":
         return lambda incoming, query: incoming.labels.get(wire)
-    if ref["location"] == "header":
-        wire = wire.lower()
-        return lambda incoming, query: incoming.headers.get(wire)
     if ref["location"] == "headers":
         prefix = wire.lower()
 

@@ -6,6 +6,7 @@ unit of work, and the answer leaves after its commit.
 
 import base64
 from collections.abc import AsyncIterator, Callable, Mapping
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from eventrt.aws.call import Answer, Call
@@ -63,7 +64,7 @@ class Objects(S3Room):
             raise S3Refused("NotImplemented", "eventrt does not append to objects.", status=501)
         claims = read_claims(headers, self._algorithms)
         bucket = await self._store.read(lambda tx: find_bucket(tx, call, request))
-        draft = _new_draft(request, headers, bucket)
+        draft = new_draft(request, headers, bucket)
         staged_in = self._folders.staged_path(bucket, request["Key"]) if bucket.folder else None
         async with receiving(
             self, request["Body"], claims, limit_bytes=PUT_LIMIT_BYTES, wants=self.default_checksum, staged_in=staged_in
@@ -352,7 +353,7 @@ def _parts_page(
     return answer
 
 
-def _new_draft(request: Request, headers: Mapping[str, str], bucket: Bucket) -> dict[str, Any]:
+def new_draft(request: Request, headers: Mapping[str, str], bucket: Bucket) -> dict[str, Any]:
     """Return what an object is to be, as `ObjectDraft` takes it, apart from its body and lock."""
     draft = {
         "headers": drafts.kept_headers(headers),
@@ -366,15 +367,12 @@ def _new_draft(request: Request, headers: Mapping[str, str], bucket: Bucket) -> 
     return draft
 
 
-new_draft = _new_draft
-
-
 def object_headers(bucket: Bucket, version: ObjectVersion, request_id: str) -> dict[str, str]:
     """Return the headers that GetObject and HeadObject answer with."""
     headers = {
         "x-amz-request-id": request_id,
         "x-amz-id-2": HOST_ID,
-        "Last-Modified": http_date(version.modified_at),
+        "Last-Modified": _date(int(version.modified_at)),
         "ETag": quoted(version.etag),
         "Accept-Ranges": "bytes",
         **drafts.encryption_headers(version.encryption),
@@ -396,6 +394,11 @@ def object_headers(bucket: Bucket, version: ObjectVersion, request_id: str) -> d
     if "lifecycle" in bucket.settings and (expiration := lifecycle.expiration_header(bucket, version)):
         headers["x-amz-expiration"] = expiration
     return headers
+
+
+@lru_cache(maxsize=1024)
+def _date(second: int) -> str:
+    return http_date(second)
 
 
 def _not_modified(headers: Mapping[str, str]) -> Response:

@@ -158,20 +158,26 @@ class Pages(Objects):
         """
         if self._secret_of is None:
             return
-        if "policy" not in fields or "x-amz-signature" not in fields:
+        if "policy" not in fields:
             raise access_denied()
-        credential = parse_credential(fields.get("x-amz-credential", ""))
-        secret = self._secret_of(credential.access_key, fields.get("x-amz-security-token", ""))
-        if secret is None:
-            raise S3Refused(
-                "InvalidAccessKeyId",
-                "The AWS Access Key Id you provided does not exist in our records.",
-                status=403,
-                members={"AWSAccessKeyId": credential.access_key},
-            )
-        key = signing_key(secret, credential.date, credential.region, credential.service)
-        expected = hmac.new(key, fields["policy"].encode(), hashlib.sha256).hexdigest()
-        if not hmac.compare_digest(expected.encode(), fields["x-amz-signature"].encode()):
+        token = fields.get("x-amz-security-token", "")
+        if "x-amz-signature" in fields:
+            credential = parse_credential(fields.get("x-amz-credential", ""))
+            secret = self._secret_of(credential.access_key, token)
+            if secret is None:
+                raise _unknown_key(credential.access_key)
+            key = signing_key(secret, credential.date, credential.region, credential.service)
+            expected = hmac.new(key, fields["policy"].encode(), hashlib.sha256).hexdigest()
+            given = fields["x-amz-signature"]
+        elif "signature" in fields and "awsaccesskeyid" in fields:  # signature version 2
+            secret = self._secret_of(fields["awsaccesskeyid"], token)
+            if secret is None:
+                raise _unknown_key(fields["awsaccesskeyid"])
+            digest = hmac.new(secret.encode(), fields["policy"].encode(), hashlib.sha1).digest()
+            expected, given = base64.b64encode(digest).decode(), fields["signature"]
+        else:
+            raise access_denied()
+        if not hmac.compare_digest(expected.encode(), given.encode()):
             raise S3Refused(
                 "SignatureDoesNotMatch",
                 "The request signature we calculated does not match the signature you provided. Check your key and "
@@ -214,6 +220,15 @@ class Pages(Objects):
             if name not in mentioned and name not in _FREE and not name.startswith("x-ignore-"):
                 raise access_denied(f"Invalid according to Policy: Extra input fields: {name}")
         return sizes
+
+
+def _unknown_key(access_key: str) -> S3Refused:
+    return S3Refused(
+        "InvalidAccessKeyId",
+        "The AWS Access Key Id you provided does not exist in our records.",
+        status=403,
+        members={"AWSAccessKeyId": access_key},
+    )
 
 
 def _cors_refused(message: str, method: str) -> S3Refused:
