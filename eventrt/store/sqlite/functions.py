@@ -87,15 +87,12 @@ class SqliteFunctions:
         """Forget the function (see `FunctionRepository.delete`)."""
         key = (account_id, region, name)
         self._unsettle(key)
-        self._engine.connection.execute(
-            "DELETE FROM functions WHERE account_id = ? AND region = ? AND name = ?", key
-        )
+        self._engine.connection.execute("DELETE FROM functions WHERE account_id = ? AND region = ? AND name = ?", key)
 
     def page(self, account_id: str, region: str, *, after: str, limit: int) -> Sequence[FunctionVersion]:
         """Return a page of functions (see `FunctionRepository.page`)."""
         rows = self._engine.connection.execute(
-            "SELECT latest FROM functions WHERE account_id = ? AND region = ? AND name > ?"
-            " ORDER BY name LIMIT ?",
+            "SELECT latest FROM functions WHERE account_id = ? AND region = ? AND name > ? ORDER BY name LIMIT ?",
             (account_id, region, after, limit),
         )
         return [self._version(latest) for (latest,) in rows]
@@ -107,9 +104,7 @@ class SqliteFunctions:
 
     def in_transition(self) -> Sequence[Function]:
         """Return the functions in transition (see `FunctionRepository.in_transition`)."""
-        rows = self._engine.connection.execute(
-            "SELECT latest, serving, policy FROM functions WHERE in_transition = 1"
-        )
+        rows = self._engine.connection.execute("SELECT latest, serving, policy FROM functions WHERE in_transition = 1")
         return [self._decode(row) for row in rows]
 
     def usage(self, account_id: str, region: str) -> FunctionUsage:
@@ -132,9 +127,7 @@ class SqliteFunctions:
     def _decode(self, row: tuple[bytes, bytes | None, bytes | None]) -> Function:
         latest, serving, policy = row
         statements: tuple[Mapping[str, Any], ...] = () if policy is None else _DECODE_POLICY.decode(policy)
-        return Function(
-            self._version(latest), None if serving is None else self._version(serving), statements
-        )
+        return Function(self._version(latest), None if serving is None else self._version(serving), statements)
 
     def _version(self, encoded: bytes) -> FunctionVersion:
         version = _DECODE_VERSION.decode(encoded)
