@@ -9,10 +9,13 @@ import sys
 import threading
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import orjson
+import pytest
 
 
 class RunningDaemon:
@@ -175,3 +178,15 @@ def free_port() -> int:
     with socket.socket() as sock:
         sock.bind(("127.0.0.1", 0))
         return int(sock.getsockname()[1])
+
+
+@contextmanager
+def own_daemon(folders: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """Run a daemon for one module whose clock moves by days: no other module's mappings retry on it meanwhile."""
+    running = RunningDaemon(folders.mktemp("eventrt") / "data")
+    running.start()
+    try:
+        yield running
+    finally:
+        running.stop()
+        running.close_clients()
