@@ -161,7 +161,7 @@ class Daemon:
         settings, store, clock = self.settings, self.store, self.clock
         grace_s = settings.runtime.stop_grace_s
         packages = Packages(self.directory, is_power_safe=settings.store.durability == "power", clock=clock)
-        await reconcile(settings, store, packages, self.interpreters)
+        await reconcile(settings, store, packages, self.interpreters, self.buckets)
         self.invoker = invoker = self._invoker(sock)
         events = AsyncDrain(
             store,

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import orjson
 import structlog
@@ -23,6 +23,7 @@ from eventrt.config.declared import (
     DeclaredStream,
     DeclaredTable,
 )
+from eventrt.config.declared_buckets import DeclaredBucket, DeclaredNotification
 from eventrt.config.references import folder_of
 from eventrt.config.settings import Settings
 from eventrt.core import queue_attributes
@@ -39,6 +40,7 @@ from eventrt.invoker.packages import Packages
 from eventrt.invoker.runtimes.interpreters import Interpreters
 from eventrt.plugins import Plugins
 from eventrt.sources import mappings, streams, table_streams
+from eventrt.sources.buckets import Buckets
 from eventrt.store.api import Store, Tx
 
 Done = Literal["created", "updated", "unchanged", "left"]
@@ -62,10 +64,14 @@ class Step:
     detail: str = ""
 
 
-async def reconcile(settings: Settings, store: Store, packages: Packages, interpreters: Interpreters) -> Sequence[Step]:
+async def reconcile(
+    settings: Settings, store: Store, packages: Packages, interpreters: Interpreters, shelf: Buckets
+) -> Sequence[Step]:
     """Make the declared things be as declared; return what had to be done, and log it.
 
-    Args: interpreters: say whether another interpreter stands in for a Runtime; with `runtime.strict` it is refused.
+    Args:
+        interpreters: say whether another interpreter stands in for a Runtime; with `runtime.strict` it is refused.
+        shelf: keeps who is told of what happens in buckets.
     Raises: ConfigurationError: a declared thing is refused; nothing was changed.
     """
     declared = settings.declared
@@ -80,7 +86,9 @@ async def reconcile(settings: Settings, store: Store, packages: Packages, interp
                 remarks[function.runtime] = await interpreters.check(function.runtime)
     limit = settings.lambda_.account_concurrency
     steps = await store.write(
-        lambda tx: apply(tx, declared, source=settings.source, code=code, account_concurrency=limit, remarks=remarks)
+        lambda tx: apply(
+            tx, declared, source=settings.source, code=code, account_concurrency=limit, remarks=remarks, shelf=shelf
+        )
     )
     for step in steps:
         if step.done != "unchanged":
@@ -100,6 +108,7 @@ def apply(
     code: Mapping[str, CodePackage],
     account_concurrency: int,
     remarks: Mapping[str, str | None],
+    shelf: Buckets,
 ) -> list[Step]:
     """Create and update what differs, in the order things need each other; the unit of work.
 
@@ -123,6 +132,13 @@ def apply(
     for table in declared.tables:
         with _blaming("table", table.name):
             steps.append(Step("table", table.name, *_table(tx, table)))
+    for bucket in declared.buckets:
+        with _blaming("bucket", bucket.name):
+            steps.append(Step("bucket", bucket.name, *_bucket(tx, bucket, source)))
+    for name in dict.fromkeys(notification.bucket for notification in declared.notifications):
+        with _blaming("notification", name):
+            told = [notification for notification in declared.notifications if notification.bucket == name]
+            steps.append(Step("notification", name, _notification(tx, shelf, name, told)))
     for mapping in declared.mappings:
         with _blaming("mapping", mapping.title):
             steps.append(Step("mapping", mapping.title, _mapping(tx, mapping)))
@@ -136,6 +152,7 @@ def _left(tx: Tx, declared: Declared) -> list[Step]:
         "function": [_note(function, function.name) for function in declared.functions],
         "stream": [_note(stream, stream.name) for stream in declared.streams],
         "table": [_note(table, table.name) for table in declared.tables],
+        "bucket": [_note(bucket, bucket.name) for bucket in declared.buckets],
         "mapping": [_note(mapping, mapping.title) for mapping in declared.mappings],
     }
     noted = tx.notes.get(_DECLARED)
@@ -152,7 +169,8 @@ def _left(tx: Tx, declared: Declared) -> list[Step]:
 
 
 def _note(
-    thing: DeclaredQueue | DeclaredFunction | DeclaredStream | DeclaredTable | DeclaredMapping, name: str
+    thing: DeclaredQueue | DeclaredFunction | DeclaredStream | DeclaredTable | DeclaredBucket | DeclaredMapping,
+    name: str,
 ) -> list[str]:
     return [thing.account, thing.region, name]
 
@@ -225,6 +243,7 @@ def _function(tx: Tx, declared: DeclaredFunction, source: Path | None, code: Cod
         ephemeral_storage_mb=declared.ephemeral_storage_mb,
         environment=declared.environment or None,
         packages=str(folder_of(source, declared.packages)) if declared.packages else None,
+        dead_letter_arn=requests.function_dead_letter_arn(declared),
     )
     return functions.declare(tx, _ref(declared).key, settings, declared.tags, remark=remark)
 
@@ -317,6 +336,49 @@ def _source_arn(tx: Tx, declared: DeclaredMapping) -> str:
     if stream is None:
         raise Refused("ResourceNotFoundException", f"the table {declared.table} has no stream")
     return stream.arn
+
+
+def _bucket(tx: Tx, declared: DeclaredBucket, source: Path | None) -> tuple[Done, str]:
+    folder = str(folder_of(source, declared.folder)) if declared.folder else ""
+    present = tx.buckets.find(declared.name)
+    if present is None:
+        made = tx.buckets.create(declared.name, declared.account, declared.region, folder=folder)
+        if declared.versioning:
+            tx.buckets.change(made, versioning="Enabled")
+        return "created", ""
+    if present.account_id != declared.account:
+        raise Refused("BucketAlreadyExists", f"the bucket belongs to the account {present.account_id}")
+    if bool(present.folder) != bool(folder) and not tx.buckets.is_empty(present):
+        raise Refused(
+            "BucketNotEmpty",
+            f"it is not empty, and its objects are {'in ' + present.folder if present.folder else 'kept here'}; "
+            "empty it first",
+        )
+    differing: list[str] = []
+    if present.folder != folder:
+        present = tx.buckets.change(present, folder=folder)
+        differing.append("folder")
+    if declared.versioning and present.versioning != "Enabled":
+        tx.buckets.change(present, versioning="Enabled")
+        differing.append("versioning")
+    return ("updated", ", ".join(differing)) if differing else ("unchanged", "")
+
+
+def _notification(tx: Tx, shelf: Buckets, name: str, declared: Sequence[DeclaredNotification]) -> Done:
+    """Have those told who are declared, beside those that the API named."""
+    bucket = tx.buckets.find(name)
+    if bucket is None:
+        raise Refused("NoSuchBucket", f"there is no bucket {name}")
+    wanted = requests.notification_request(declared)
+    present: Mapping[str, list[Mapping[str, Any]]] = bucket.settings.get("notification", {})
+    for kind, entries in present.items():
+        others = [entry for entry in entries if not entry["Id"].startswith(requests.DECLARED_ID)]
+        if others:
+            wanted[kind] = others + wanted.get(kind, [])
+    if wanted == present:
+        return "unchanged"
+    shelf.set_notification(tx, bucket, wanted, request_id=str(uuid.uuid4()), host_id="eventrt", checks=True)
+    return "updated" if present else "created"
 
 
 def _mapping(tx: Tx, declared: DeclaredMapping) -> Done:

@@ -9,6 +9,8 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import Meta
 
+from eventrt.config.declared_buckets import DeclaredBucket, DeclaredNotification
+
 NAME = r"^[a-zA-Z0-9-_]{1,64}$"
 QUEUE_NAME = r"^(?=.{1,80}$)[a-zA-Z0-9-_]{1,80}(\.fifo)?$"
 STREAM_NAME = r"^[a-zA-Z0-9_.-]{1,128}$"
@@ -52,6 +54,9 @@ class DeclaredFunction(msgspec.Struct, frozen=True, kw_only=True):
             "relative "
             "to this file."
         ),
+    ] = ""
+    dead_letter_queue: Annotated[
+        str, Meta(description="The queue (name or ARN) that takes asynchronous events which failed to the end.")
     ] = ""
     tags: Annotated[dict[str, str], Meta(description="Its tags.")] = {}
     account: Account = "000000000000"
@@ -215,6 +220,8 @@ class Declared(msgspec.Struct, frozen=True, kw_only=True):
     queues: tuple[DeclaredQueue, ...] = ()
     streams: tuple[DeclaredStream, ...] = ()
     tables: tuple[DeclaredTable, ...] = ()
+    buckets: tuple[DeclaredBucket, ...] = ()
+    notifications: tuple[DeclaredNotification, ...] = ()
     mappings: tuple[DeclaredMapping, ...] = ()
 
 
@@ -223,5 +230,7 @@ KINDS: dict[str, type[msgspec.Struct]] = {
     "queues": DeclaredQueue,
     "streams": DeclaredStream,
     "tables": DeclaredTable,
+    "buckets": DeclaredBucket,
+    "notifications": DeclaredNotification,
     "mappings": DeclaredMapping,
 }

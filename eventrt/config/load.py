@@ -21,6 +21,7 @@ from eventrt.config.declared import (
     DeclaredStream,
     DeclaredTable,
 )
+from eventrt.config.declared_buckets import DeclaredBucket, DeclaredNotification
 from eventrt.config.document import Build, Document, read_document
 from eventrt.config.mistakes import Mistake, WrongConfiguration, did_you_mean
 from eventrt.config.references import check_declared
@@ -82,12 +83,16 @@ def build(
     queues = reader.declared("queues", DeclaredQueue)
     streams = reader.declared("streams", DeclaredStream)
     tables = reader.declared("tables", DeclaredTable)
+    buckets = reader.declared("buckets", DeclaredBucket)
+    notifications = reader.declared("notifications", DeclaredNotification)
     mappings = reader.declared("mappings", DeclaredMapping)
     declared = Declared(
         functions=tuple(thing for _, thing in functions),
         queues=tuple(thing for _, thing in queues),
         streams=tuple(thing for _, thing in streams),
         tables=tuple(thing for _, thing in tables),
+        buckets=tuple(thing for _, thing in buckets),
+        notifications=tuple(thing for _, thing in notifications),
         mappings=tuple(thing for _, thing in mappings),
     )
     paths: dict[tuple[str, int], tuple[str | int, ...]] = {
@@ -97,6 +102,8 @@ def build(
             ("queues", queues),
             ("streams", streams),
             ("tables", tables),
+            ("buckets", buckets),
+            ("notifications", notifications),
             ("mappings", mappings),
         )
         for place, (index, _) in enumerate(found)

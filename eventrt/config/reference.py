@@ -34,6 +34,8 @@ _SHOWN = {
     "queues": {"name": "uploads"},
     "streams": {"name": "clicks"},
     "tables": {"name": "totals", "partition_key": "id"},
+    "buckets": {"name": "photos"},
+    "notifications": {"bucket": "photos", "function": "resize"},
     "mappings": {"queue": "uploads", "function": "resize"},
 }
 

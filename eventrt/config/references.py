@@ -14,9 +14,10 @@ import orjson
 
 from eventrt.config import requests
 from eventrt.config.declared import DeclaredFunction, DeclaredMapping, DeclaredQueue, DeclaredTable
+from eventrt.config.declared_buckets import DeclaredBucket, DeclaredNotification
 from eventrt.config.document import Build, Document
 from eventrt.config.mistakes import Mistake, did_you_mean
-from eventrt.core import function_rules, queue_attributes
+from eventrt.core import function_rules, notifications, object_rules, queue_attributes
 from eventrt.core.arn import Arn
 from eventrt.core.mapping_rules import check_against, new_mapping, read_source
 from eventrt.core.messages import Queue, acting_fields
@@ -66,6 +67,11 @@ class _Checker:
             yield from self._queue(queue, self._paths["queues", place])
         for place, table in enumerate(self._declared.tables):
             yield from self._table(table, self._paths["tables", place])
+        yield from self._twice("buckets", self._declared.buckets, "name")
+        for place, bucket in enumerate(self._declared.buckets):
+            yield from self._bucket(bucket, self._paths["buckets", place])
+        for place, notification in enumerate(self._declared.notifications):
+            yield from self._notification(notification, self._paths["notifications", place])
         for place, mapping in enumerate(self._declared.mappings):
             yield from self._mapping(mapping, self._paths["mappings", place])
 
@@ -85,6 +91,31 @@ class _Checker:
                 )
             else:
                 seen[key] = place
+
+    # -- buckets
+
+    def _bucket(self, bucket: DeclaredBucket, path: tuple[str | int, ...]) -> Iterator[Mistake]:
+        try:
+            object_rules.check_bucket_name(bucket.name)
+        except Refused:
+            yield self._wrong((*path, "name"), f'"{bucket.name}" is no name that a bucket may have')
+        if bucket.folder and bucket.versioning:
+            yield self._wrong((*path, "versioning"), "no versions are kept of files in a folder")
+        if bucket.folder and folder_of(self._document.path, bucket.folder).is_file():
+            yield self._wrong((*path, "folder"), f"{bucket.folder} is a file, not a folder")
+
+    def _notification(self, declared: DeclaredNotification, path: tuple[str | int, ...]) -> Iterator[Mistake]:
+        if len(declared.targets) != 1:
+            yield self._wrong((*path, "bucket"), "notifications needs one of function and queue")
+            return
+        if declared.bucket not in {bucket.name for bucket in self._declared.buckets}:
+            names = [bucket.name for bucket in self._declared.buckets]
+            message = f'no bucket "{declared.bucket}" is declared; it has to be there when the daemon starts'
+            yield self._wrong((*path, "bucket"), message, did_you_mean(declared.bucket, names), warning=True)
+        try:
+            notifications.read(requests.notification_request([declared]))
+        except Refused as refused:
+            yield self._wrong((*path, "events"), refused.message)
 
     # -- functions
 

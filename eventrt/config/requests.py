@@ -3,11 +3,13 @@
 Names of queues and functions become ARNs in the declaring thing's account and region; an ARN stays as it is.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
 
 from eventrt.config.declared import DeclaredFunction, DeclaredMapping, DeclaredQueue, DeclaredTable
+from eventrt.config.declared_buckets import DeclaredNotification
 
 
 def is_fifo(queue: DeclaredQueue) -> bool:
@@ -113,3 +115,34 @@ def _on_failure(mapping: DeclaredMapping) -> dict[str, str]:
 def role_arn(function: DeclaredFunction) -> str:
     """Return the ARN of its role: the one declared, else one that is made up."""
     return function.role or f"arn:aws:iam::{function.account}:role/{function.name}"
+
+
+DECLARED_ID = "declared: "
+"""What the ids of declared notifications begin with: those are replaced at each start, others are left."""
+
+
+def notification_request(declared: Sequence[DeclaredNotification]) -> dict[str, Any]:
+    """Return the configuration that PutBucketNotificationConfiguration would be given."""
+    request: dict[str, Any] = {}
+    for number, one in enumerate(declared, 1):
+        where = {"account": one.account, "region": one.region}
+        named: dict[str, Any]
+        if one.function:
+            kind, named = "LambdaFunctionConfigurations", {"LambdaFunctionArn": function_arn(one.function, **where)}
+        else:
+            kind, named = "QueueConfigurations", {"QueueArn": queue_arn(one.queue, **where)}
+        rules = [
+            {"Name": name, "Value": value} for name, value in (("Prefix", one.prefix), ("Suffix", one.suffix)) if value
+        ]
+        entry = {"Id": f"{DECLARED_ID}{one.title} {number}", **named, "Events": list(one.events)}
+        if rules:
+            entry["Filter"] = {"Key": {"FilterRules": rules}}
+        request.setdefault(kind, []).append(entry)
+    return request
+
+
+def function_dead_letter_arn(function: DeclaredFunction) -> str | None:
+    """Return the ARN of the queue for a function's failed events, None when it has none."""
+    if not function.dead_letter_queue:
+        return None
+    return queue_arn(function.dead_letter_queue, account=function.account, region=function.region)

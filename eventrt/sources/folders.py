@@ -46,8 +46,8 @@ _READ_BYTES = 1024 * 1024
 _ORIGIN = Origin("AWS:eventrt")
 _LOG = structlog.get_logger("eventrt.buckets")
 
-Watch = Callable[[Path], AsyncIterator[set[str]]]
-"""Yield the paths below a folder that something happened to, in bunches."""
+Watch = Callable[[Path, anyio.Event], AsyncIterator[set[str]]]
+"""Yield the paths below a folder that something happened to, in bunches, until the event is set."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,8 +184,10 @@ class Folders:
     async def _follow(self, bucket: Bucket, watch: Watch) -> None:
         """Look at a folder whole, then at what changes in it; what changes during the first look is seen after it."""
         root = Path(bucket.folder)
-        changes = watch(root)
+        end = anyio.Event()
+        changes = watch(root, end)
         async with anyio.create_task_group() as group:
+            group.start_soon(self._set_at_the_end, end)
             send, receive = anyio.create_memory_object_stream[set[str]](1024)
             await group.start(self._collect, changes, send)
             with self._clock.working():
@@ -193,6 +195,13 @@ class Folders:
             async for paths in receive:
                 with self._clock.working():
                     await self._visit(bucket, paths)
+
+    async def _set_at_the_end(self, end: anyio.Event) -> None:
+        """Tell the watching thread, which no cancellation reaches, that it is over."""
+        try:
+            await anyio.sleep_forever()
+        finally:
+            end.set()
 
     async def _collect(self, changes: AsyncIterator[set[str]], send: Any, *, task_status: TaskStatus[None]) -> None:
         task_status.started()
@@ -340,8 +349,10 @@ def _inotify() -> Watch:
     except ImportError as error:
         raise ConfigurationError("buckets over folders need watchfiles: pip install 'eventrt[files]'") from error
 
-    async def watch(folder: Path) -> AsyncIterator[set[str]]:
-        async for changes in awatch(folder, watch_filter=None, debounce=200, step=20, rust_timeout=5000):
+    async def watch(folder: Path, end: anyio.Event) -> AsyncIterator[set[str]]:
+        async for changes in awatch(
+            folder, watch_filter=None, debounce=200, step=20, rust_timeout=60_000, stop_event=end
+        ):
             yield {path for _, path in changes}
 
     return watch

@@ -1,0 +1,155 @@
+"""Buckets over folders: files are objects, and what happens to them is told, whoever does it."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.running import RunningDaemon
+from tests.wire.s3_speaking import drain, records, refusal
+
+pytest.importorskip("watchfiles")
+
+CONFIGURATION = """
+[[queues]]
+name = "told"
+
+[[buckets]]
+name = "photos"
+folder = "photos"
+
+[[buckets]]
+name = "plain"
+versioning = true
+
+[[notifications]]
+bucket = "photos"
+queue = "told"
+events = ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"]
+"""
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "photos"
+    made.mkdir()
+    return made
+
+
+@pytest.fixture
+def daemon(tmp_path: Path, folder: Path) -> Iterator[RunningDaemon]:
+    (tmp_path / "eventrt.toml").write_text(CONFIGURATION)
+    (folder / "before.txt").write_text("was there")
+    running = RunningDaemon(tmp_path / "data", arguments=("--config", str(tmp_path / "eventrt.toml")))
+    running.start()
+    yield running
+    running.stop()
+    running.close_clients()
+
+
+def url(daemon: RunningDaemon) -> str:
+    return str(daemon.client("sqs").get_queue_url(QueueName="told")["QueueUrl"])
+
+
+def told(daemon: RunningDaemon, count: int) -> list[tuple[str, str]]:
+    """Return the next events, as soon as there are so many: (name, key)."""
+    found: list[tuple[str, str]] = []
+    give_up_at = time.monotonic() + 20
+    while len(found) < count and time.monotonic() < give_up_at:
+        answer = daemon.client("sqs").receive_message(QueueUrl=url(daemon), WaitTimeSeconds=1)
+        for message in answer.get("Messages", []):
+            daemon.client("sqs").delete_message(QueueUrl=url(daemon), ReceiptHandle=message["ReceiptHandle"])
+            import json
+
+            found += [
+                (record["eventName"], record["s3"]["object"]["key"])
+                for record in json.loads(message["Body"]).get("Records", [])
+            ]
+    return found
+
+
+def test_files_are_objects_and_their_changes_are_told(daemon: RunningDaemon, folder: Path) -> None:
+    s3 = daemon.client("s3")
+    assert told(daemon, 1) == [("ObjectCreated:Put", "before.txt")]
+    assert s3.get_object(Bucket="photos", Key="before.txt")["Body"].read() == b"was there"
+
+    (folder / "a dir").mkdir()
+    (folder / "a dir" / "one.jpg").write_bytes(b"x" * 100_000)
+    assert told(daemon, 1) == [("ObjectCreated:Put", "a+dir/one.jpg")]
+    got = s3.get_object(Bucket="photos", Key="a dir/one.jpg", Range="bytes=5-9")
+    assert (got["Body"].read(), got["ContentType"]) == (b"xxxxx", "image/jpeg")
+
+    (folder / "before.txt").write_text("is different")
+    assert told(daemon, 1) == [("ObjectCreated:Put", "before.txt")]
+    (folder / "before.txt").rename(folder / "after.txt")
+    assert sorted(told(daemon, 2)) == [("ObjectCreated:Put", "after.txt"), ("ObjectRemoved:Delete", "before.txt")]
+    os.rename(folder / "a dir", folder.parent / "elsewhere")
+    assert told(daemon, 1) == [("ObjectRemoved:Delete", "a+dir/one.jpg")]
+    assert [one["Key"] for one in s3.list_objects_v2(Bucket="photos")["Contents"]] == ["after.txt"]
+
+
+def test_what_the_api_stores_is_a_file_and_told_once(daemon: RunningDaemon, folder: Path) -> None:
+    s3 = daemon.client("s3")
+    told(daemon, 1)
+    for key, body in (("b/small", b"small"), ("b/large", os.urandom(300_000))):
+        put = s3.put_object(Bucket="photos", Key=key, Body=body, Metadata={"a": "1"}, ContentType="text/x")
+        assert (folder / key).read_bytes() == body
+        got = s3.get_object(Bucket="photos", Key=key)
+        assert (got["Body"].read(), got["Metadata"], got["ETag"], got["ContentType"]) == (
+            body,
+            {"a": "1"},
+            put["ETag"],
+            "text/x",
+        )
+    s3.copy_object(Bucket="photos", Key="copy", CopySource="photos/b/large")
+    assert (folder / "copy").read_bytes() == body
+    upload_id = s3.create_multipart_upload(Bucket="photos", Key="parts")["UploadId"]
+    etag = s3.upload_part(Bucket="photos", Key="parts", UploadId=upload_id, PartNumber=1, Body=b"part")["ETag"]
+    parts = {"Parts": [{"PartNumber": 1, "ETag": etag}]}
+    s3.complete_multipart_upload(Bucket="photos", Key="parts", UploadId=upload_id, MultipartUpload=parts)
+    assert (folder / "parts").read_bytes() == b"part"
+    s3.copy_object(Bucket="plain", Key="out", CopySource="photos/b/small")
+    assert s3.get_object(Bucket="plain", Key="out")["Body"].read() == b"small"
+    s3.delete_object(Bucket="photos", Key="b/small")
+    s3.delete_object(Bucket="photos", Key="b/large")
+    assert not (folder / "b").exists()
+    expected = ["Put b/small", "Put b/large", "Copy copy", "CompleteMultipartUpload parts"]
+    names = [f"ObjectCreated:{one}" for one in expected] + [
+        f"ObjectRemoved:Delete b/{one}" for one in ("small", "large")
+    ]
+    assert [" ".join(one) for one in told(daemon, 6)] == names
+    time.sleep(1.0)  # the watcher has seen its own writes by now
+    assert records(daemon, url(daemon)) == []
+    assert not [path for path in folder.iterdir() if path.name.startswith(".eventrt-")]
+
+
+def test_what_changed_while_nobody_watched_is_told_at_the_start(daemon: RunningDaemon, folder: Path) -> None:
+    told(daemon, 1)
+    daemon.stop()
+    (folder / "before.txt").unlink()
+    (folder / "new.txt").write_text("new")
+    daemon.start()
+    assert sorted(told(daemon, 2)) == [("ObjectCreated:Put", "new.txt"), ("ObjectRemoved:Delete", "before.txt")]
+    daemon.restart(kill=True)
+    time.sleep(0.5)
+    assert drain(daemon, url(daemon)) == []
+
+
+def test_keys_that_are_no_names_of_files_are_refused(daemon: RunningDaemon, folder: Path) -> None:
+    s3 = daemon.client("s3")
+    put: Callable[[str], Any] = lambda key: s3.put_object(Bucket="photos", Key=key, Body=b"x")  # noqa: E731
+    for key in ("../out", "a//b", "/a", "dir/", ".", "a/../b", "x" * 300, ".eventrt-x", "before.txt/below"):
+        assert refusal(lambda key=key: put(key)) == ("InvalidArgument", 400)  # type: ignore[misc]
+    versioning = {"Status": "Enabled"}
+    call = lambda: s3.put_bucket_versioning(Bucket="photos", VersioningConfiguration=versioning)  # noqa: E731
+    assert refusal(call) == ("NotImplemented", 501)
+    assert s3.get_bucket_versioning(Bucket="plain")["Status"] == "Enabled"
+    assert refusal(lambda: s3.delete_bucket(Bucket="photos"))[0] == "InvalidBucketState"
+    assert refusal(lambda: s3.put_object(Bucket="photos", Key="before.txt", Body=b"x", IfNoneMatch="*")) == (
+        "PreconditionFailed",
+        412,
+    )
+    assert (folder / "before.txt").read_text() == "was there"
