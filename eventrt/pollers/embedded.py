@@ -34,7 +34,7 @@ class EmbeddedPoller:
         self._shards: dict[str, core.Shard] = {}
 
     async def shards(self) -> Sequence[Shard]:
-        """Return every shard that the stream still has.
+        """Return every shard that the stream still has, and those it has forgotten that the mapping has not finished.
 
         Raises: SourceUnavailable: there is no such stream.
         """
@@ -49,7 +49,12 @@ class EmbeddedPoller:
         present = tx.streams.shards(stream)
         names = {shard.index: shards.name_of(stream, shard) for shard in present}
         self._shards.update((shards.key_of(stream, shard), shard) for shard in present)
-        return [
+        forgotten = {
+            f"{name}@{shard.id}": (name, shard)
+            for name, shard in shards.unfinished(tx, self._context.mapping_id, stream)
+        }
+        self._shards.update((key, shard) for key, (_, shard) in forgotten.items())
+        return [Shard(name, key=key) for key, (name, _) in forgotten.items()] + [
             Shard(
                 names[shard.index],
                 tuple(names[index] for index in (shard.parent, shard.adjacent_parent) if index in names),

@@ -42,6 +42,20 @@ def key_of(stream: Stream, shard: Shard) -> str:
     return f"{name_of(stream, shard)}@{shard.id}"
 
 
+def unfinished(tx: Tx, mapping_id: str, stream: Stream) -> list[tuple[str, Shard]]:
+    """Return the shards, with their ShardIds, that a mapping has not finished and the stream has forgotten.
+
+    A read tells whether anything in them was missed, and that they are at their end.
+    """
+    present = {key_of(stream, shard) for shard in tx.streams.shards(stream)}
+    found: list[tuple[str, Shard]] = []
+    for key, checkpoint in tx.checkpoints.of(mapping_id).items():
+        if not checkpoint.is_finished and key not in present:
+            name, _, number = key.rpartition("@")
+            found.append((name, Shard(int(number), stream.id, 0, 1, 0.0, last_sequence=0, closed_at=0.0)))
+    return found
+
+
 def position_of(stream: Stream, shard: Shard, sequence: int) -> str:
     """Return a counter value of a shard in wire form."""
     if stream.kind == "table":

@@ -450,6 +450,49 @@ async def test_a_gap_that_the_sweeper_left_is_seen_too(tmp_path: Path) -> None:
         assert status["last_result"] == "PROBLEM: Records expired in the source before they were read"
 
 
+async def test_a_shard_that_was_forgotten_before_it_was_read_whole_is_told_of(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with stream_house(tmp_path) as h:
+        await h.function()
+        stream = await h.stream()
+        await h.map(stream)
+        await h.put(stream, "0")
+        await h.settle()
+        await h.update(Enabled=False)
+        await h.put(stream, "lost")
+        (parent,) = await h.shards(stream)
+        await h.store.write(lambda tx: streams.split(tx, stream, parent, 2**127))
+        await h.clock.advance(2 * DAY)
+        await h.store.write(lambda tx: tx.streams.sweep(1000))
+        assert len(await h.shards(stream)) == 2
+        await h.put(stream, ("a", "child"))
+        await h.update(Enabled=True)
+        assert h.invoker.payloads == [["0"], ["child"]]
+        assert capsys.readouterr().out.count("record.expired_unread") == 1
+        assert shard_name(0) not in await h.checkpoints()
+
+
+async def test_a_shard_that_was_forgotten_after_it_was_read_whole_is_no_gap(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    async with stream_house(tmp_path) as h:
+        await h.function()
+        stream = await h.stream()
+        await h.map(stream)
+        await h.put(stream, "0")
+        await h.settle()
+        await h.update(Enabled=False)
+        (parent,) = await h.shards(stream)
+        await h.store.write(lambda tx: streams.split(tx, stream, parent, 2**127))
+        await h.clock.advance(2 * DAY)
+        await h.store.write(lambda tx: tx.streams.sweep(1000))
+        await h.put(stream, ("a", "child"))
+        await h.update(Enabled=True)
+        assert h.invoker.payloads == [["0"], ["child"]]
+        assert "record.expired_unread" not in capsys.readouterr().out
+
+
 async def test_an_idle_stream_has_no_gap_however_old_its_last_record_is(tmp_path: Path) -> None:
     async with stream_house(tmp_path) as h:
         await h.function()

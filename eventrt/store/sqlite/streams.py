@@ -92,6 +92,7 @@ class SqliteStreams:
         )
         if "retention_s" in changes or "floor" in changes:
             self._sweeping.expect_now()
+            self._engine.announce(("stream", stream.id))  # readers give up what is too old
         return self._changed(changed)
 
     def tag(self, stream: Stream, tags: Mapping[str, str]) -> Stream:
