@@ -208,8 +208,7 @@ def test_chunked_bodies_with_trailers(daemon: RunningDaemon, s3: Any, bucket: st
                 return answer.status
         except urllib.error.HTTPError as error:
             with error:
-                assert b"BadDigest" in error.read()
-                return error.code
+                return error.code if b"BadDigest" in error.read() else 0
 
     assert send(checksum) == 200
     got = s3.get_object(Bucket=bucket, Key="chunked")
