@@ -89,6 +89,11 @@ class EventSourceMapping:
         return self.kind != "queue"
 
     @property
+    def tells_a_bucket(self) -> bool:
+        """Do its failure records go to a bucket, where they carry the records themselves along?"""
+        return self.on_failure_arn is not None and self.on_failure_arn.split(":", 3)[2] == "s3"
+
+    @property
     def is_in_transition(self) -> bool:
         """Is the supervisor still at work on its last change?"""
         return self.state in TRANSITIONS

@@ -38,7 +38,6 @@ _QUEUE_PARAMETERS: Final[Mapping[str, tuple[Any, ...]]] = {
 
 _LATER_DESTINATIONS: Final[Mapping[str, str]] = {
     "sns": "Amazon SNS topics",
-    "s3": "Amazon S3 buckets",
     "kafka": "Kafka topics",
 }
 
@@ -181,9 +180,9 @@ def _on_failure(config: Mapping[str, Any]) -> str | None:
     if service in _LATER_DESTINATIONS:
         raise invalid(
             f"{_LATER_DESTINATIONS[service]} as on-failure destinations are not served by eventrt yet; it serves "
-            f"standard Amazon SQS queues. Destination: {text}"
+            f"standard Amazon SQS queues and Amazon S3 buckets. Destination: {text}"
         )
-    if service != "sqs" or text.endswith(".fifo"):
+    if service not in ("sqs", "s3") or text.endswith(".fifo"):
         raise invalid_destination(text)
     return str(text)
 

@@ -3,7 +3,6 @@
 Pure shapes; the desk delivers them. Source: semantics 03, section 3.4, "On-failure record".
 """
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -21,13 +20,13 @@ def discard_record(
     *,
     now: float,
     request_id: str,
-    payload: Mapping[str, Any] | None = None,
+    payload: object = None,
 ) -> dict[str, Any]:
     """Return the record of records that a stream's mapping gave up: where they stand, not what they hold.
 
     Args:
         request_id: that of the last attempt, or a new one when there was none.
-        payload: the event, for destinations that take it along (S3).
+        payload: the event, for destinations that take it along (buckets).
     """
     record: dict[str, Any] = {
         "requestContext": {
@@ -45,6 +44,15 @@ def discard_record(
     if payload is not None:
         record["payload"] = payload
     return record
+
+
+def discard_key(mapping: EventSourceMapping, shard_id: str, *, now: float, unique: str) -> str:
+    """Return the key of the object that a bucket keeps a failure record under.
+
+    `aws/lambda/<UUID>/<shardId>/2024/01/31/2024-01-31T10.11.12-<unique>` (semantics 03, "On-failure record").
+    """
+    moment = datetime.fromtimestamp(now, UTC)
+    return f"aws/lambda/{mapping.id}/{shard_id}/{moment:%Y/%m/%d}/{moment:%Y-%m-%dT%H.%M.%S}-{unique}"
 
 
 def moment_text(moment: float, *, timespec: str = "milliseconds") -> str:

@@ -28,14 +28,14 @@ from eventrt.core.shard import ShardMachine
 from eventrt.core.shard_values import Commit, Discard, Finished, Invoke, Progress, Read, ShardBatch, ShardPolicy, Wait
 from eventrt.core.stream_filters import compile_stream_filters
 from eventrt.destinations.desk import Desk, Message, Undeliverable
-from eventrt.destinations.invocation import discard_record
+from eventrt.destinations.invocation import discard_key, discard_record
 from eventrt.errors import StoreFull
 from eventrt.invoker.invocation import Invocation
 from eventrt.pollers.commits import DISK_RETRY_S, commit
 from eventrt.pollers.embedded import EmbeddedPoller
 from eventrt.pollers.reports import BatchObserver, BatchReport
 from eventrt.pollers.runner import Invokes
-from eventrt.pollers.stream_events import check_order, event_of, written
+from eventrt.pollers.stream_events import check_order, event_of, records_event, written
 from eventrt.store.api import Store, Tx
 
 T = TypeVar("T")
@@ -390,18 +390,23 @@ class ShardRunner:
         if mapping.on_failure_arn is None:
             return None
         for discard in action.discards:
-            record = discard_record(
-                mapping,
-                self.shard.id,
-                discard,
-                now=tx.now,
-                request_id=discard.request_id or str(uuid.uuid4()),
-            )
             try:
-                self._rooms.desk.deliver(tx, mapping.on_failure_arn, Message(orjson.dumps(record).decode()))
+                self._rooms.desk.deliver(tx, mapping.on_failure_arn, self._message_of(tx, discard))
             except Undeliverable as error:
                 return str(error)
         return None
+
+    def _message_of(self, tx: Tx, discard: Discard) -> Message:
+        """Return the failure record: a pointer for a queue; with the records themselves, as an object, for a bucket."""
+        mapping, shard_id, now = self.mapping, self.shard.id, tx.now
+        request_id = discard.request_id or str(uuid.uuid4())
+        if not mapping.tells_a_bucket:
+            record = discard_record(mapping, shard_id, discard, now=now, request_id=request_id)
+            return Message(orjson.dumps(record).decode())
+        payload = orjson.Fragment(records_event(discard.records))
+        record = discard_record(mapping, shard_id, discard, now=now, request_id=request_id, payload=payload)
+        key = discard_key(mapping, shard_id, now=now, unique=str(uuid.uuid4()))
+        return Message(orjson.dumps(record).decode(), object_key=key)
 
     def _tell_discard(self, discard: Discard, undelivered: str | None) -> None:
         """Log what was given up; with no destination, or one that refuses, the log is where it can be found."""

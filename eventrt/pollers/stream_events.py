@@ -13,10 +13,10 @@ from eventrt.core.shard_values import ShardBatch
 
 def event_of(batch: ShardBatch, mapping: EventSourceMapping, shard_id: str) -> bytes:
     """Return the JSON event that delivers a batch, with the members of its window if it has one."""
-    event = b'{"Records":[' + b",".join([_json_of(record) for record in batch.records]) + b"]"
+    event = records_event(batch.records)
     window = batch.window
     if window is None:
-        return event + b"}"
+        return event
     members = {
         "window": {"start": _second(window.start_at), "end": _second(window.end_at)},
         "state": orjson.Fragment(window.state),
@@ -25,7 +25,12 @@ def event_of(batch: ShardBatch, mapping: EventSourceMapping, shard_id: str) -> b
         "isFinalInvokeForWindow": window.is_final,
         "isWindowTerminatedEarly": window.is_terminated_early,
     }
-    return event + b"," + orjson.dumps(members)[1:]
+    return event[:-1] + b"," + orjson.dumps(members)[1:]
+
+
+def records_event(records: Sequence[Record]) -> bytes:
+    """Return the JSON event of some records: `{"Records": [...]}`."""
+    return b'{"Records":[' + b",".join([_json_of(record) for record in records]) + b"]}"
 
 
 def _json_of(record: Record) -> bytes:

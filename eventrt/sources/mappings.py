@@ -142,7 +142,13 @@ def _check_stream(tx: Tx, mapping: EventSourceMapping) -> None:
             raise rules.stream_missing(mapping.source_arn)
         if stream.account_id != mapping.account_id:
             raise rules.stream_denied(mapping.source_arn)
-    if mapping.on_failure_arn is not None:
+    if mapping.on_failure_arn is None:
+        return
+    if mapping.tells_a_bucket:
+        bucket = tx.buckets.find(mapping.on_failure_arn.rpartition(":")[2])
+        if bucket is None or bucket.folder:
+            raise invalid_destination(mapping.on_failure_arn)
+    else:
         queue = tx.queues.by_arn(mapping.on_failure_arn)
         if queue is None or queue.is_fifo or queue.account_id != mapping.account_id:
             raise invalid_destination(mapping.on_failure_arn)

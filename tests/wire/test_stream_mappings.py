@@ -2,6 +2,7 @@
 
 import base64
 import json
+import re
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -468,6 +469,28 @@ def test_a_failure_record_of_a_table_points_into_its_stream(daemon: RunningDaemo
         SequenceNumber=number,
     )["ShardIterator"]
     assert streams.get_records(ShardIterator=iterator)["Records"][0]["dynamodb"]["Keys"] == {"id": {"S": "a"}}
+
+
+def test_a_bucket_keeps_the_records_that_were_given_up(daemon: RunningDaemon, lives: list[StreamLife]) -> None:
+    life = begin(daemon, FAIL_ON_BAD)
+    lives.append(life)
+    s3, bucket = daemon.client("s3"), new_name("failures")
+    s3.create_bucket(Bucket=bucket)
+    life.put(("k", "0"), ("k", "bad"))
+    life.map(
+        BatchSize=1,
+        MaximumRetryAttempts=0,
+        DestinationConfig={"OnFailure": {"Destination": f"arn:aws:s3:::{bucket}"}},
+    )
+    found = wait_for(lambda: s3.list_objects_v2(Bucket=bucket).get("Contents", []), bool)
+    (key,) = [one["Key"] for one in found]
+    stamp = r"\d{4}/\d\d/\d\d/\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d-[0-9a-f-]{36}"
+    assert re.fullmatch(rf"aws/lambda/{life.uuid}/shardId-000000000000/{stamp}", key)
+    record = json.loads(s3.get_object(Bucket=bucket, Key=key)["Body"].read())
+    assert record["requestContext"]["condition"] == "RetryAttemptsExhausted"
+    assert record["KinesisBatchInfo"]["batchSize"] == 1
+    assert payloads_of(record["payload"]) == ["bad"]
+    assert record["payload"]["Records"][0]["eventSourceARN"] == life.arn
 
 
 def test_a_failing_shard_delays_no_other(daemon: RunningDaemon, lives: list[StreamLife]) -> None:
