@@ -29,8 +29,8 @@ def files(directory: Path) -> set[str]:
 async def until(directory: Path, expected: set[str]) -> None:
     """Return once the blobs on disk are these: a thread removes the others."""
     with anyio.fail_after(5):
-        while files(directory) != expected:
-            await anyio.sleep(0.01)  # noqa: ASYNC110 - the disk rings no bell
+        while files(directory) != expected:  # noqa: ASYNC110 - the disk rings no bell
+            await anyio.sleep(0.01)
 
 
 async def nothing(names: Sequence[str]) -> Sequence[str]:
