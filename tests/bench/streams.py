@@ -327,7 +327,7 @@ def _await_lines(file: Path, count: int) -> list[str]:
 
 def isolation(context: Context) -> Iterator[Figure]:
     """One shard that fails for ever: the rate of its seven sisters, and of an unrelated queue, with and without it."""
-    total, messages = context.scaled(60_000, 15_000), context.scaled(10_000, 3_000)
+    total, messages = context.scaled(240_000, 15_000), context.scaled(10_000, 3_000)
     sisters: dict[bool, list[float]] = {False: [], True: []}
     queue: dict[bool, list[float]] = {False: [], True: []}
     for _ in range(context.repetitions):
