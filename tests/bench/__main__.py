@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Callable, Iterator
 
-from tests.bench import asynchronous, invocations, lives, mappings, queues, streams, tables
+from tests.bench import asynchronous, invocations, lives, mappings, objects, queues, streams, tables, transfers
 from tests.bench.context import Context
 from tests.bench.report import Figure, save, show
 
@@ -37,6 +37,10 @@ MEASURES: dict[str, Callable[[Context], Iterator[Figure]]] = {
     "isolation": streams.isolation,
     "items": tables.items,
     "query": tables.query,
+    "put-object": objects.put_small,
+    "get-object": objects.get_small,
+    "object-latency": objects.latency,
+    "large": transfers.large,
     "restart": lives.restart,
 }
 

@@ -63,9 +63,9 @@ class Context:
     # -- floors
 
     @cache  # noqa: B019 - one context lives as long as the run
-    def echo(self, clients: int) -> tuple[float, float]:
-        """Requests a second and median milliseconds of the bare HTTP echo."""
-        return floors.http_echo(clients, self.scaled(20_000, 4_000), self.repetitions)
+    def echo(self, clients: int, takes: int = 0, gives: int = 0) -> tuple[float, float]:
+        """Requests a second and median milliseconds of the bare HTTP echo; of bodies of so many bytes."""
+        return floors.http_echo(clients, self.scaled(20_000, 4_000), self.repetitions, takes=takes, gives=gives)
 
     @cache  # noqa: B019 - as above
     def pipe(self) -> tuple[float, float]:
@@ -73,11 +73,17 @@ class Context:
         return floors.pipe_round_trip(self.scaled(20_000, 4_000), self.repetitions)
 
     @cache  # noqa: B019 - as above
-    def commit(self, per_commit: int, full_sync: bool) -> float:
+    def commit(self, per_commit: int, full_sync: bool, row_bytes: int = len(floors.ROW)) -> float:
         """Rows a second of bare SQLite, so many to a transaction."""
         total = self.scaled(64_000, 6_400) if not full_sync else self.scaled(8_000, 1_600)
+        if row_bytes > 1000:
+            total //= 4
         return floors.group_commit(
-            per_commit=per_commit, full_sync=full_sync, total=total, repetitions=self.repetitions
+            per_commit=per_commit,
+            full_sync=full_sync,
+            total=total,
+            repetitions=self.repetitions,
+            row_bytes=row_bytes,
         )
 
 

@@ -230,6 +230,14 @@ class Daemon:
         """Return the daemon's own resident memory."""
         return _status_kb(self.pid, "VmRSS:") / 1024
 
+    def forget_peak(self) -> None:
+        """Begin anew with the peak of the daemon's memory (proc(5), clear_refs)."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+
+    def peak_rss_mb(self) -> float:
+        """Return the most resident memory the daemon had since `forget_peak`."""
+        return _status_kb(self.pid, "VmHWM:") / 1024
+
     def family_rss_mb(self) -> float:
         """Return the resident memory of everything below the daemon, shared pages counted in proportion."""
         total = 0
