@@ -67,6 +67,9 @@ from eventrt.store.sqlite.store import SqliteStore
 Run = Callable[..., Coroutine[Any, Any, None]]
 """A room's `run(*, task_status)`."""
 
+LAST_OUTCOMES_S = 1.0
+"""How long after the grace of a stop outcomes may take to be committed."""
+
 SEAL = "seal"
 """The note that holds the secret which seals temporary credentials."""
 
@@ -112,11 +115,19 @@ class Daemon:
         self.desk.register("s3", self.buckets.accept)
         self.folders = Folders(self.store, self.clock, self.blobs, self.buckets)
         self.invoker: Invoker | None = None
+        self.server: HttpServer | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Has the port been opened, so that somebody may wait for an answer?"""
+        return self.server is not None
 
     def hurry(self) -> None:
-        """Cut the grace of a stop short: running invocations are ended now."""
+        """End the grace of a stop: running invocations are ended now, and their callers answered."""
         if self.invoker is not None:
             self.invoker.hurry()
+        if self.server is not None:
+            self.server.hurry()
 
     async def serve(self, sock: socket.socket, until: Callable[[], Awaitable[None]]) -> None:
         """Serve on a bound socket until `until` returns.
@@ -210,19 +221,21 @@ class Daemon:
                     invoker.run,
                 ),
                 _running(supervisor.run, events.run),
+                anyio.create_task_group() as ends,
             ):
-                async with _running(self._server(answer, lets_page_in, sock).run):
+                self.server = self._server(answer, lets_page_in, sock)
+                async with _running(self.server.run):
                     self._tell_ready(sock)
                     await self._wait(until, door.warm_up, invoker.warm_up)
-                    stop_at = anyio.current_time() + grace_s  # one grace for all that still runs
+                    # One grace for all that runs, at the same time: requests, batches and events. What is not
+                    # done by its end gets a fault of the service as its outcome, and goes back or is answered.
                     loop = asyncio.get_running_loop()
-                    loop.call_later(grace_s, invoker.hurry)
+                    loop.call_later(grace_s, self.hurry)
                     loop.call_soon(invoker.logs.end_follows)
                     loop.call_soon(self.sqs.end_waits)
                     loop.call_soon(self.kinesis.end_waits)
-                async with anyio.create_task_group() as ends:
                     for drain in (supervisor.drain, events.drain):
-                        ends.start_soon(drain, max(0.0, stop_at - anyio.current_time()))
+                        ends.start_soon(drain, grace_s + LAST_OUTCOMES_S)
         finally:
             with anyio.CancelScope(shield=True):
                 await shelves.close()

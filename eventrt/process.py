@@ -66,6 +66,8 @@ async def _end_when_insisted(stop: "Stop", daemon: Daemon, everything: anyio.Can
     _LOG.warning("daemon.stop_insisted", signal=signal.Signals(stop.signal_number).name)
     asyncio.get_running_loop().call_later(FORCED_STOP_LIMIT_S, os._exit, 128 + stop.signal_number)
     daemon.hurry()
+    if daemon.is_open:
+        await anyio.sleep(FORCED_STOP_LIMIT_S / 2)  # whose invocation was ended is told so
     everything.cancel()
 
 

@@ -352,6 +352,11 @@ class QueueMachine:
         )
 
     @property
+    def is_stopped(self) -> bool:
+        """Was it told to stop?"""
+        return self._stopped
+
+    @property
     def is_finished(self) -> bool:
         """Was it stopped, and has everything come to its end?"""
         return self._stopped and self.is_idle

@@ -19,6 +19,9 @@ from eventrt.frontdoors.guard import Guard
 from eventrt.http import Handler, Request
 
 EX_UNAVAILABLE = 69
+LAST_ANSWERS_S = 1.0
+"""How long after the grace the last answers may take to be sent: by then whoever works on them has been ended."""
+
 BACKLOG = 1024
 
 
@@ -36,7 +39,7 @@ class HttpServer:
         stall_timeout_s: a body, or a client's reading, that does not move for so long is given up.
         body_room_bytes: how much of large bodies is held in memory at once, over all requests; further ones get 503.
         min_body_rate: bytes per second a body must reach on the whole, after the first `stall_timeout_s`.
-        grace_s: how long running requests may take to finish when the server stops.
+        grace_s: how long running requests may take to finish when the server stops; `hurry` cuts it short.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class HttpServer:
         self._host, self._port, self._sock = host, port, sock
         self._connection_limit = connection_limit
         self._grace_s = grace_s
+        self._hurried = anyio.Event()
         self._room = Room(body_room_bytes)
         self._terms = Terms(
             handler,
@@ -97,6 +101,10 @@ class HttpServer:
         if failure is not None:
             raise failure
 
+    def hurry(self) -> None:
+        """Cut the grace short: what can be answered now is answered, nothing else is waited for."""
+        self._hurried.set()
+
     async def _listen(self, clients: TaskGroup) -> asyncio.Server:
         def connect() -> asyncio.Protocol:
             if self._terms.is_stopping or len(self._terms.connections) >= self._connection_limit:
@@ -125,12 +133,20 @@ class HttpServer:
                 clients.cancel_scope.cancel()
 
     async def _drain(self) -> None:
-        """Close idle connections, and let running requests finish within the grace."""
+        """Close idle connections, let running requests finish within the grace, and send the last answers."""
         terms, empty = self._terms, anyio.Event()
         terms.is_stopping = True
         terms.when_empty = empty.set
         for connection in tuple(terms.connections):
             connection.stop()
         if terms.connections:
-            with anyio.move_on_after(self._grace_s):
+            async with anyio.create_task_group() as waiting:
+                waiting.start_soon(self._end_of_grace, waiting.cancel_scope)
                 await empty.wait()
+                waiting.cancel_scope.cancel()
+
+    async def _end_of_grace(self, waiting: anyio.CancelScope) -> None:
+        with anyio.move_on_after(self._grace_s):
+            await self._hurried.wait()
+        await anyio.sleep(LAST_ANSWERS_S)
+        waiting.cancel()

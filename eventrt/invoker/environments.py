@@ -212,6 +212,13 @@ class Environment:
         self._is_running = False
         self._tail = None
 
+    def interrupt(self, outcome: Outcome) -> None:
+        """Answer the running invocation now, and end the process that runs it; its log lines follow when it is gone."""
+        if self._future is not None and not self._future.done():
+            self._future.set_result(outcome)
+        if self.process is not None:
+            self.process.kill()
+
     def _on_time(self) -> None:
         """End the invocation if its time is over. One timer serves many invocations: it is set anew, not cancelled."""
         self._timer = None

@@ -19,14 +19,13 @@ from anyio.abc import TaskGroup, TaskStatus
 from eventrt.core.asynchronous import RECURSION
 from eventrt.core.concurrency import ConcurrencyPool
 from eventrt.core.functions import FunctionVersion
-from eventrt.core.records import FunctionError, Outcome, ServiceFault, Throttled
+from eventrt.core.records import Outcome, ServiceFault, Throttled
 from eventrt.core.recursion import MESSAGE as LOOP_STOPPED
 from eventrt.core.recursion import MOST_PASSES, entered, mark_of
 from eventrt.invoker import variables
 from eventrt.invoker.environments import Environment, EnvironmentFailed, new_stream
 from eventrt.invoker.functions import TRANSITIONS
 from eventrt.invoker.invocation import Invocation
-from eventrt.invoker.report import EXIT_ERROR
 from eventrt.invoker.runtimes.interpreters import Interpreter, Interpreters, NoInterpreter
 from eventrt.invoker.runtimes.python import PythonRuntime, own_interpreter
 from eventrt.invoker.traces import trace_of
@@ -117,8 +116,9 @@ class Invoker:
         self._waiting_for_place: deque[asyncio.Future[None]] = deque()
         self._next_number = 0
         self._is_stopping = False
-        self._is_closing = False
-        self._hurry: asyncio.Event | None = None
+        self._cold: set[asyncio.Future[Outcome]] = set()
+        """Invocations that wait for their environment."""
+        self._hurried = asyncio.Event()
         self._idle_timer: asyncio.TimerHandle | None = None
         self._warned: set[tuple[str, str]] = set()
 
@@ -169,13 +169,12 @@ class Invoker:
             environment.open_invocation(invocation, future)
             environment.send(invocation, trace)
         else:
+            self._cold.add(future)
+            future.add_done_callback(self._cold.discard)
             self._tasks.start_soon(
                 self._invoke_cold, entry, function, environment, invocation, trace, future, reserved is not None
             )
-        outcome = await future
-        if self._is_closing and isinstance(outcome, FunctionError) and outcome.error_type == EXIT_ERROR:
-            return ServiceFault("ServiceException", "The daemon stopped before the function had answered.", 500)
-        return outcome
+        return await future
 
     async def _invoke_cold(
         self,
@@ -193,8 +192,11 @@ class Invoker:
                 if environment is None:
                     environment = await self._place(entry) or await self._make(entry, function)
                 self._reserved[environment] = is_reserved
-                if environment.is_new:
+                if environment.is_new and not self._hurried.is_set():
                     await environment.first_start()
+                if self._hurried.is_set():
+                    self._give_up(entry, environment, future, is_reserved, EnvironmentFailed("the daemon stops"))
+                    return
                 environment.open_invocation(invocation, future)
                 if environment.process is None:
                     failure = await environment.start(environment.remaining_s, invocation.request_id)
@@ -443,7 +445,6 @@ class Invoker:
 
     async def run(self, *, task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED) -> None:
         """Take invocations until cancelled; then let running ones finish within their grace, and leave nothing."""
-        self._hurry = asyncio.Event()
         self.runtime.clean_up()
         try:
             async with anyio.create_task_group() as tasks:
@@ -456,7 +457,7 @@ class Invoker:
                         try:
                             await self._drain()
                         finally:
-                            self._is_closing = True
+                            self.hurry()
                             await self.runtime.close()
         finally:
             self._tasks = None
@@ -469,7 +470,6 @@ class Invoker:
         self._is_stopping = True
         if not self._running:
             return
-        assert self._hurry is not None
         self._all_done = asyncio.Event()
         if self._running:
             with anyio.move_on_after(self._stop_grace_s):
@@ -480,14 +480,23 @@ class Invoker:
                         either.cancel_scope.cancel()
 
                     either.start_soon(wait_for, self._all_done)
-                    either.start_soon(wait_for, self._hurry)
-        if self._running:
-            _LOG.warning("invoker.stopped_early", running=self._running)
+                    either.start_soon(wait_for, self._hurried)
 
     def hurry(self) -> None:
-        """Cut the grace of a stop short: what still runs is ended now."""
-        if self._hurry is not None:
-            self._hurry.set()
+        """Take no more invocations, and end those that run: their callers get a fault of the service at once."""
+        self._is_stopping = True
+        if self._hurried.is_set():
+            return
+        self._hurried.set()
+        if self._running:
+            _LOG.warning("invoker.stopped_early", running=self._running)
+        fault = ServiceFault("ServiceException", "The daemon stopped before the function had answered.", 500)
+        for future in tuple(self._cold):
+            if not future.done():
+                future.set_result(fault)
+        for entry in self._entries.values():
+            for environment in tuple(entry.environments):
+                environment.interrupt(fault)
 
     async def warm_up(self) -> None:
         """Start zygotes for the runtimes in use before somebody waits for them; goes on until cancelled."""

@@ -372,7 +372,8 @@ class QueueRunner:
         self._ends[batch.number] = (mapping, request_id, (time.perf_counter() - started) * 1000)
         self._machine.invoked(batch, outcome, now=self._clock.now(), chance=self._random.random())
         if isinstance(outcome, ServiceFault):
-            self._fault(outcome)
+            if not (self._machine.is_stopped and outcome.status >= 500):  # the daemon ends it: the function is well
+                self._fault(outcome)
         elif isinstance(outcome, Throttled):
             _LOG.debug("batch.throttled", mapping_id=mapping.id, batch_number=batch.number, reason=outcome.reason)
         elif self._refusals:

@@ -339,7 +339,8 @@ class ShardRunner:
             outcome = await self._rooms.invoker.invoke(invocation)
             duration_ms = (time.perf_counter() - started) * 1000
             done = self._machine.invoked(batch, outcome, now=self._clock.now(), request_id=request_id)
-            self._judge(batch, outcome, done)
+            if not (self._is_stopping and isinstance(outcome, ServiceFault)):  # the daemon ends it
+                self._judge(batch, outcome, done)
             if self._rooms.observers:
                 told = Batch(batch.number, batch.records, batch.attempt)
                 failed = len(batch.records) - done

@@ -18,6 +18,7 @@ from typing import Any
 
 import orjson
 import pytest
+from botocore.exceptions import ClientError
 
 from tests.running import RunningDaemon, free_port
 
@@ -126,6 +127,24 @@ def eventually(predicate: Callable[[], object], *, within_s: float) -> bool:
     return bool(predicate())
 
 
+def assert_told_of_the_stop(results: list[Any]) -> None:
+    """The caller of an invocation got an answer in AWS's shape, not the end of its connection."""
+    [error] = results
+    assert isinstance(error, ClientError), error
+    assert error.response["Error"]["Code"] == "ServiceException"
+    assert error.response["ResponseMetadata"]["HTTPStatusCode"] == 500
+
+
+def refuses(port: int) -> bool:
+    with socket.socket() as sock:
+        return sock.connect_ex(("127.0.0.1", port)) != 0
+
+
+def in_flight(sqs: Any, url: str) -> str:
+    name = "ApproximateNumberOfMessagesNotVisible"
+    return str(sqs.get_queue_attributes(QueueUrl=url, AttributeNames=[name])["Attributes"][name])
+
+
 # -- stopping
 
 
@@ -161,12 +180,43 @@ def test_a_stop_takes_no_longer_than_its_grace(data_dir: Path) -> None:
     daemon = RunningDaemon(data_dir, environment={"EVENTRT_RUNTIME_STOP_GRACE_S": "1"})
     with running(daemon):
         create_function(daemon, "stuck", "import time\ndef handler(event, context):\n    time.sleep(29)\n")
-        thread, _ = in_background(lambda: daemon.client("lambda").invoke(FunctionName="stuck"))
+        thread, results = in_background(lambda: daemon.client("lambda").invoke(FunctionName="stuck"))
         time.sleep(0.5)
         began = time.monotonic()
         assert daemon.stop(signal.SIGTERM) == 0
-        assert time.monotonic() - began < 10
+        assert 1 <= time.monotonic() - began < 10
         thread.join()
+        assert_told_of_the_stop(results)
+        assert "invoker.stopped_early" in daemon.log
+
+
+def test_while_it_stops_nobody_new_gets_in(data_dir: Path) -> None:
+    with running(RunningDaemon(data_dir)) as daemon:
+        create_function(daemon, "slow", "import time\ndef handler(event, context):\n    time.sleep(2)\n")
+        thread, results = in_background(lambda: daemon.client("lambda").invoke(FunctionName="slow")["StatusCode"])
+        time.sleep(0.5)
+        os.kill(daemon.pid, signal.SIGTERM)
+        assert eventually(lambda: refuses(daemon.port), within_s=1)
+        assert daemon.stop(signal.SIGTERM) == 128 + signal.SIGTERM
+        thread.join()
+        assert_told_of_the_stop(results)
+
+
+def test_a_stop_gives_the_messages_of_an_ended_batch_back(data_dir: Path) -> None:
+    daemon = RunningDaemon(data_dir, environment={"EVENTRT_RUNTIME_STOP_GRACE_S": "0.5"})
+    with running(daemon):
+        create_function(daemon, "stuck", "import time\ndef handler(event, context):\n    time.sleep(29)\n")
+        sqs = daemon.client("sqs")
+        url = sqs.create_queue(QueueName="q")["QueueUrl"]
+        sqs.send_message(QueueUrl=url, MessageBody="kept")
+        arn = sqs.get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        mapping = daemon.client("lambda").create_event_source_mapping(EventSourceArn=arn, FunctionName="stuck")["UUID"]
+        assert eventually(lambda: in_flight(sqs, url) == "1", within_s=10)
+        assert daemon.stop(signal.SIGTERM) == 0
+        daemon.start()
+        mapping = daemon.client("lambda").get_event_source_mapping(UUID=mapping)
+        assert "stopped" not in mapping["StateTransitionReason"]
+        assert eventually(lambda: in_flight(sqs, url) == "1", within_s=10), "it is delivered again at once"
 
 
 def test_a_long_poll_is_answered_at_once_when_it_stops(data_dir: Path) -> None:
@@ -185,7 +235,7 @@ def test_a_long_poll_is_answered_at_once_when_it_stops(data_dir: Path) -> None:
 def test_a_second_signal_stops_it_at_once(data_dir: Path) -> None:
     with running(RunningDaemon(data_dir)) as daemon:
         create_function(daemon, "stuck", "import time\ndef handler(event, context):\n    time.sleep(29)\n")
-        thread, _ = in_background(lambda: daemon.client("lambda").invoke(FunctionName="stuck"))
+        thread, results = in_background(lambda: daemon.client("lambda").invoke(FunctionName="stuck"))
         time.sleep(0.5)
         below = children_of(daemon.pid)
         os.kill(daemon.pid, signal.SIGTERM)
@@ -195,6 +245,7 @@ def test_a_second_signal_stops_it_at_once(data_dir: Path) -> None:
         assert time.monotonic() - began < 5
         assert eventually(lambda: not alive(below), within_s=5)
         thread.join()
+        assert_told_of_the_stop(results)
 
 
 def test_after_kill_9_no_handler_process_outlives_it_by_5_seconds(data_dir: Path) -> None:
