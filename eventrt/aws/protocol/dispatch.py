@@ -337,7 +337,14 @@ class AwsDoor:
                 bucket = read_host(host).bucket or bucket_below_localhost(host)
                 sigv2.verify(request, query, bucket, self._secret_of, now=time.time())
                 return None
-        return self._verifier.verify(request, body, is_s3=served is self._s3)
+        named = _HOST_REGION.match(request.headers.get("host", ""))
+        return self._verifier.verify(
+            request,
+            body,
+            is_s3=served is self._s3,
+            services=(served.model.signing_name, *served.policy.signing_names),
+            region=named[1] if named is not None else "",
+        )
 
     def _account(self, access_key: str) -> str:
         """Return the account a key stands for: itself when it is 12 digits, else what the key tells, else zeros."""

@@ -144,11 +144,15 @@ _AUTH_CODES: dict[str, dict[str, str]] = {
         "token": "InvalidToken",
         "mismatch": "SignatureDoesNotMatch",
         "expired": "RequestTimeTooSkewed",
+        "query": "AuthorizationQueryParametersError",
     },
 }
 
+_S3_400 = frozenset({"incomplete", "token", "query"})
+
 
 def auth_error(error: Unauthentic, service_id: str, protocol: str) -> ApiError:
-    """Return a refused signature in the words of the service: always 403."""
+    """Return a refused signature in the words of the service: 403, but what S3 cannot read is 400."""
     family = "s3" if service_id == "s3" else "query" if protocol in ("query", "rest-xml") else "json"
-    return ApiError(_AUTH_CODES[family][error.kind], str(error), status=403)
+    status = 400 if family == "s3" and error.kind in _S3_400 else 403
+    return ApiError(_AUTH_CODES[family][error.kind], str(error), status=status)

@@ -198,7 +198,10 @@ POLICIES: dict[str, Policy] = {
         refusal_code="InvalidParameterValue",
         omits_empty=True,
         read_at_once=frozenset({"DeleteMessageBatch"}),
-        written_at_once=frozenset({"SendMessage", "SendMessageBatch", "ReceiveMessage", "DeleteMessageBatch"}),
+        # ListDeadLetterSourceQueues besides: the one list that is shown without elements, as the model requires it.
+        written_at_once=frozenset(
+            {"SendMessage", "SendMessageBatch", "ReceiveMessage", "DeleteMessageBatch", "ListDeadLetterSourceQueues"}
+        ),
         # A batch carries 1 MiB of text. JSON writes a control character in six bytes (\u0001), a form in three
         # (%00) or nine for one of three bytes in UTF-8; binary values grow by a third. Room for the worst case.
         body_limit_bytes=8 * 1024 * 1024,

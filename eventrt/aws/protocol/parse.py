@@ -381,6 +381,8 @@ class QueryReaderCompiler(TextReaderCompiler):
         def read(value: Any, at: Path, problems: list[Problem]) -> Any:
             if value == "":
                 return typed([], at, problems)
+            if flattened and value.__class__ is str:
+                value = {"1": value}  # `AttributeName=All`: the only element may go without its number
             if value.__class__ is not dict:
                 raise WrongType(_unexpected(value, "list"))
             if not flattened:
@@ -406,6 +408,8 @@ class QueryReaderCompiler(TextReaderCompiler):
                 value = value.get("entry", {})
                 if value.__class__ is not dict:
                     raise WrongType(_unexpected(value, "map"))
+            elif value.get(key_name).__class__ is str:
+                value = {"1": value}  # `Attribute.Name=...&Attribute.Value=...`: the only entry, without its number
             entries: dict[str, Any] = {}
             for entry in _numbered(value):
                 if entry.__class__ is not dict or entry.get(key_name).__class__ is not str:

@@ -9,7 +9,7 @@ import hashlib
 import hmac
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
@@ -23,7 +23,8 @@ PRESIGN_LIMIT_S = 7 * 24 * 3600
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED = "UNSIGNED-PAYLOAD"
 
-Kind = Literal["missing", "incomplete", "unknown-key", "mismatch", "expired", "token"]
+Kind = Literal["missing", "incomplete", "unknown-key", "mismatch", "expired", "token", "query"]
+"""`query`: a presigned URL of S3's whose parameters are wrong in themselves."""
 
 
 class Unauthentic(EventrtError):  # noqa: N818 - a refusal, worded by the door
@@ -116,11 +117,37 @@ class Verifier:
         self._secret_of = secret_of
         self._now = now
 
-    def verify(self, request: Request, body: bytes | None, *, is_s3: bool = False) -> Verified:
+    def verify(
+        self,
+        request: Request,
+        body: bytes | None,
+        *,
+        is_s3: bool = False,
+        services: Sequence[str] = (),
+        region: str = "",
+    ) -> Verified:
         """Return what was verified; `body` is None where it streams and its own header vouches for it.
 
-        Raises: Unauthentic: the signature is missing, wrong, unknown or too old.
+        Args:
+            services: how a credential scope may name the service that is addressed, its usual name first; () for any.
+            region: the region that the Host header names, "" when it names none.
+
+        Raises: Unauthentic: the signature is missing, wrong, unknown or too old, or meant for another service or
+            region.
         """
+        verified = self._verify(request, body, is_s3=is_s3)
+        credential = verified.credential
+        if services and credential.service not in services:
+            if is_s3:
+                raise _malformed(request, f'incorrect service "{credential.service}". This endpoint belongs to "s3".')
+            raise Unauthentic("mismatch", f"Credential should be scoped to correct service: '{services[0]}'. ")
+        if region and credential.region != region:
+            if is_s3:
+                raise _malformed(request, f"the region '{credential.region}' is wrong; expecting '{region}'")
+            raise Unauthentic("mismatch", "Credential should be scoped to a valid region. ")
+        return verified
+
+    def _verify(self, request: Request, body: bytes | None, *, is_s3: bool) -> Verified:
         if request.headers.get("authorization"):
             return self._verify_header(request, body, is_s3=is_s3)
         if "X-Amz-Signature=" in request.query:
@@ -250,6 +277,13 @@ class Verifier:
         now = self._now()
         latest = _basic(now + SKEW_LIMIT_S)
         return f"Signature not yet current: {amz_date} is still later than {latest} ({_basic(now)} + 15 min.)"
+
+
+def _malformed(request: Request, what: str) -> Unauthentic:
+    """Return S3's refusal of a credential scope, which it words by where the credential stands."""
+    if request.headers.get("authorization"):
+        return Unauthentic("incomplete", f"The authorization header is malformed; {what}")
+    return Unauthentic("query", f"Error parsing the X-Amz-Credential parameter; {what}")
 
 
 def _basic(moment: float) -> str:

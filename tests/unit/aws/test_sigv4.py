@@ -4,6 +4,7 @@ import hashlib
 import hmac
 import time
 from collections.abc import AsyncIterator
+from html import unescape
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +16,7 @@ from botocore.credentials import Credentials
 from eventrt.aws.protocol import sigv4
 from eventrt.aws.protocol.bodies import verified_chunks
 from eventrt.aws.protocol.dispatch import AwsDoor
+from eventrt.aws.protocol.faults import auth_error
 from eventrt.aws.protocol.sigv4 import Unauthentic, Verified, Verifier
 from eventrt.aws.services.sts import TemporaryCredentials
 from eventrt.http import Request
@@ -254,6 +256,55 @@ async def test_a_right_signature_is_served(
     request = signed((method, f"http://localhost:4566{path}", body), name, KEYS)
     request.headers = {**request.headers, **headers}
     assert (await door.handle(request)).status == 200
+
+
+def presigned(url: str, scope: str) -> Any:
+    return signed(("GET", url, b""), scope, KEYS, signer=SigV4QueryAuth)
+
+
+async def test_a_presigned_url_for_another_service_is_refused(door: AwsDoor) -> None:
+    url = "http://localhost:4566/?Action=ListQueues&Version=2012-11-05"
+    assert (await door.handle(presigned(url, "sqs"))).status == 200
+    response = await door.handle(presigned(url, "s3"))
+    assert response.status == 403
+    assert b"<Code>SignatureDoesNotMatch</Code>" in response.body
+    assert "Credential should be scoped to correct service: 'sqs'." in unescape(response.body.decode())
+
+
+async def test_a_header_signed_for_another_service_is_refused(door: AwsDoor) -> None:
+    headers = {"x-amz-target": "AmazonSQS.ListQueues", "content-type": "application/x-amz-json-1.0"}
+    request = signed(("POST", "http://localhost:4566/", b"{}"), "lambda", KEYS)
+    request.headers = {**request.headers, **headers}
+    response = await door.handle(request)
+    assert response.status == 403
+    assert orjson.loads(response.body)["__type"].endswith("#InvalidSignatureException")
+    assert orjson.loads(response.body)["message"].startswith("Credential should be scoped to correct service: 'sqs'.")
+
+
+async def test_a_scope_of_another_region_than_the_hosts_is_refused(door: AwsDoor) -> None:
+    path = "/?Action=ListQueues&Version=2012-11-05"
+    assert (await door.handle(presigned(f"http://sqs.us-east-1.localhost:4566{path}", "sqs"))).status == 200
+    response = await door.handle(presigned(f"http://sqs.eu-west-1.localhost:4566{path}", "sqs"))
+    assert response.status == 403
+    assert b"Credential should be scoped to a valid region." in response.body
+
+
+@pytest.mark.parametrize(
+    ("signer", "kind", "text"),
+    [
+        (SigV4Auth, "incomplete", "The authorization header is malformed; incorrect service"),
+        (SigV4QueryAuth, "query", "Error parsing the X-Amz-Credential parameter; incorrect service"),
+    ],
+)
+def test_s3_words_a_wrong_scope_by_where_it_stands(verifier: Verifier, signer: Any, kind: Any, text: str) -> None:
+    request = signed(("GET", "http://localhost:4566/bucket/key", b""), "sqs", KEYS, signer=signer)
+    if signer is SigV4QueryAuth:  # it signs the empty body's hash, S3 expects it in a header then
+        request.headers = {**request.headers, "x-amz-content-sha256": hashlib.sha256(b"").hexdigest()}
+    with pytest.raises(Unauthentic) as refusal:
+        verifier.verify(request, b"", services=("s3",), is_s3=True)
+    assert refusal.value.kind == kind
+    assert str(refusal.value) == f'{text} "sqs". This endpoint belongs to "s3".'
+    assert auth_error(refusal.value, "s3", "rest-xml").status == 400
 
 
 # -- aws-chunked bodies ----------------------------------------------------------------------------------------

@@ -163,6 +163,13 @@ class Pages(Objects):
         token = fields.get("x-amz-security-token", "")
         if "x-amz-signature" in fields:
             credential = parse_credential(fields.get("x-amz-credential", ""))
+            if credential.service != "s3":
+                raise S3Refused(
+                    "AuthorizationQueryParametersError",
+                    f'Error parsing the X-Amz-Credential parameter; incorrect service "{credential.service}". This '
+                    f'endpoint belongs to "s3".',
+                    status=400,
+                )
             secret = self._secret_of(credential.access_key, token)
             if secret is None:
                 raise _unknown_key(credential.access_key)
