@@ -4,7 +4,8 @@ A pure state machine (no I/O, no clock): the driver in `pollers.shards` feeds it
 action, carries it out and tells what came of it. Records of one key stay in one lane; a lane has one batch in
 flight and keeps its order; lanes do not wait for each other. A record is finished when its batch succeeded, or
 when it was filtered out, reported as done, or discarded. The checkpoint is the last record up to which everything
-is finished; beside it each lane's own position is kept, so that after a crash only what was in flight runs again.
+is finished; beside it each lane's own position is kept, so that after a crash only what was in flight runs again,
+and what has failed is tried again as often as is left to it.
 
 It leaves to others: reading and its iterators, building the event, delivering failure records (a `Commit` names
 what was discarded), and storing the progress. Its values are in `core.shard_values`.
@@ -13,7 +14,7 @@ what was discarded), and storing the progress. Its values are in `core.shard_val
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 from zlib import crc32
 
@@ -33,6 +34,7 @@ from eventrt.core.shard_values import (
     Read,
     ShardBatch,
     ShardPolicy,
+    Tried,
     Wait,
     WindowCall,
 )
@@ -102,6 +104,8 @@ class _Lane:
     gathering_since: float = 0.0
     ranges: deque[_Range] = field(default_factory=deque)
     running: _Range | None = None
+    tried: deque[Tried] = field(default_factory=deque)
+    """What an earlier life has left to be tried again, until its records have been read again."""
     position: str = ""
     place: _Place = _BEGINNING
     window: OpenWindow | None = None
@@ -148,9 +152,13 @@ class ShardMachine:
         if len(progress.windows) == policy.lanes:
             for lane, window in zip(self._lanes, progress.windows, strict=True):
                 lane.window = window
+        if len(progress.tried) == policy.lanes:
+            for lane, tried in zip(self._lanes, progress.tried, strict=True):
+                lane.tried.extend(tried)
         self._outstanding: deque[tuple[_Place, str, int]] = deque()
         self._buffered = 0
         self._buffered_bytes = 0
+        self._fed_to = sequence_key(progress.checkpoint)
         self._number = 0
         self._reading = False
         self._caught_up_at: float | None = None
@@ -185,6 +193,8 @@ class ShardMachine:
         lanes, matches, count = self._lanes, self._matches, self.policy.lanes
         outstanding, resumed_to = self._outstanding, self._resumed_to
         buffered_bytes = 0
+        if records:
+            self._fed_to = sequence_key(records[-1].id)
         for record in records:
             sequence_number = record.id
             place = sequence_key(sequence_number)
@@ -242,6 +252,8 @@ class ShardMachine:
         for lane in self._lanes:
             if lane.ranges:
                 lane.ranges[0].not_before = 0.0
+            if lane.tried:
+                lane.tried[0] = replace(lane.tried[0], not_before=0.0)
 
     def stop(self) -> None:
         """Read and invoke nothing more; once `is_idle`, everything that was finished is committed."""
@@ -331,6 +343,11 @@ class ShardMachine:
 
     def _gather(self, lane: _Lane, now: float, *, only_full: bool) -> None:
         """Form a range from the buffer when one is due: full, old enough, cut by a window, or the shard's last."""
+        while lane.tried and not lane.ranges:
+            if not self._gather_again(lane, lane.tried[0], now):
+                return
+        if lane.ranges:
+            return
         if self._closes_window(lane, now):
             lane.ranges.append(_Range([], closes_window=True))
             return
@@ -344,6 +361,36 @@ class ShardMachine:
             lane.ranges.append(_Range(gathered))
             lane.gathered, lane.gathered_bytes, lane.is_cut = [], 0, False
             lane.gathering_since = now
+
+    def _gather_again(self, lane: _Lane, tried: Tried, now: float) -> bool:
+        """Form the range that an earlier life had tried, as far as its records are there; False: read on first."""
+        not_before = min(tried.not_before, now + RETRY_LONGEST_S)  # whatever became of the clock meanwhile
+        counts = (tried.failures, tried.invocations, tried.delays, not_before)
+        if tried.closes_window:
+            lane.tried.popleft()
+            if lane.window is not None:
+                lane.ranges.append(_Range([], *counts, closes_window=True, terminates_early=tried.terminates_early))
+            return True
+        last = sequence_key(tried.last)
+        following = lane.buffer
+        lane.buffer = deque()
+        while following and sequence_key(following[0].id) <= last:
+            lane.buffer.append(following.popleft())
+        self._collect(lane)
+        is_whole = not lane.buffer and (
+            bool(following) or self._closed or self._fed_to >= last or self._caught_up_at is not None
+        )
+        is_cut = lane.is_cut or len(lane.gathered) == self.policy.batch_size
+        lane.buffer.extend(following)
+        if not (is_whole or is_cut) and (self._reading or self._wants_to_read(now)):
+            return False
+        if is_whole:
+            lane.tried.popleft()
+        if lane.gathered:
+            lane.ranges.append(_Range(lane.gathered, *counts))
+            lane.gathered, lane.gathered_bytes, lane.is_cut = [], 0, False
+            lane.gathering_since = now
+        return is_whole or bool(lane.ranges)
 
     def _collect(self, lane: _Lane) -> None:
         """Move records from the buffer to what is gathered, as long as they fit."""
@@ -407,6 +454,7 @@ class ShardMachine:
             run.records = run.records[first_failure:]
         if first_failure and self.policy.bisects:
             lane.ranges.appendleft(run)  # split at the reported record, which is not a retry
+            self._keep_counts(lane)
         else:
             self._failed(lane, run, now)
         return first_failure
@@ -428,6 +476,7 @@ class ShardMachine:
                 lane.ranges.appendleft(
                     _Range(records, run.failures, run.invocations, outcome=run.outcome, request_id=run.request_id)
                 )
+            self._keep_counts(lane)
             return
         run.failures += 1
         if 0 <= self.policy.maximum_retries < run.failures:
@@ -448,6 +497,12 @@ class ShardMachine:
             self._finish(lane, run.records)
         else:
             self._delay(lane, run, now)
+            self._keep_counts(lane)
+
+    def _keep_counts(self, lane: _Lane) -> None:
+        """Have it committed that an attempt has failed, before the next one: a restart does not give it back."""
+        lane.settled = False
+        self._dirty = True
 
     def _delay(self, lane: _Lane, run: _Range, now: float) -> None:
         run.delays += 1
@@ -500,7 +555,8 @@ class ShardMachine:
         if any(lane.place > passed for lane in self._lanes):
             layers.insert(0, tuple(lane.position for lane in self._lanes))
         windows = tuple(lane.window for lane in self._lanes) if self.policy.tumbling_s else ()
-        return Commit(Progress(self._checkpoint, tuple(layers), windows), discards)
+        tried = tuple(map(_tried_of, self._lanes))
+        return Commit(Progress(self._checkpoint, tuple(layers), windows, tried if any(tried) else ()), discards)
 
     # -- reading and waiting
 
@@ -597,17 +653,44 @@ class ShardMachine:
         self._dirty = True
 
 
+def _tried_of(lane: _Lane) -> tuple[Tried, ...]:
+    """Return what of a lane has failed and is to be tried again, in order."""
+    running = lane.running
+    if not lane.ranges and not lane.tried and (running is None or not running.invocations):
+        return ()
+    ranges = lane.ranges if running is None else (running, *lane.ranges)
+    return (
+        *(
+            Tried(
+                run.records[-1].id if run.records else "",
+                run.failures,
+                run.invocations,
+                run.delays,
+                run.not_before,
+                run.closes_window,
+                run.terminates_early,
+            )
+            for run in ranges
+        ),
+        *lane.tried,
+    )
+
+
 def _attempts_of(lane: _Lane) -> int:
     """Return how often the lane's present range was tried, the run under way among them."""
     if lane.running is not None:
         return lane.running.invocations + 1
-    return lane.ranges[0].invocations if lane.ranges else 0
+    if lane.ranges:
+        return lane.ranges[0].invocations
+    return lane.tried[0].invocations if lane.tried else 0
 
 
 def _why_delayed(run: _Range) -> str:
     match run.outcome:
-        case None:
+        case None if not run.failures:
             return "a slot"
+        case None:  # in an earlier life
+            return "the next attempt, after a failed one"
         case FunctionError() | Succeeded():
             return "the next attempt, after a failed one"
         case _:

@@ -38,16 +38,35 @@ class OpenWindow:
 
 
 @dataclass(frozen=True, slots=True)
+class Tried:
+    """A range that has failed and is to be tried again: a lane's unfinished records up to `last`, and its counts.
+
+    `failures` are attempts used up, `invocations` those and what a bisect took, `delays` how often it was delayed.
+    The last call of a window has no records.
+    """
+
+    last: str
+    failures: int
+    invocations: int
+    delays: int
+    not_before: float
+    closes_window: bool = False
+    terminates_early: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Progress:
     """What is finished: everything up to `checkpoint`, and per layer what each lane finished beyond it.
 
     A layer is the positions of so many lanes as it is long; the first is the present one. Older layers (of another
-    ParallelizationFactor) stay until the checkpoint has passed them. `windows` belongs to the present lanes.
+    ParallelizationFactor) stay until the checkpoint has passed them. `windows` and `tried` belong to the present
+    lanes; `tried` is what follows a lane's position and has failed, in order, empty when nothing has.
     """
 
     checkpoint: str = ""
     layers: tuple[tuple[str, ...], ...] = ()
     windows: tuple[OpenWindow | None, ...] = ()
+    tried: tuple[tuple[Tried, ...], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

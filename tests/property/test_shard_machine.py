@@ -214,6 +214,78 @@ def test_a_kill_at_any_moment_skips_nothing_and_replays_only_what_was_in_flight(
         check_end(world, seed)
 
 
+@pytest.mark.parametrize("block", range(5))
+def test_a_kill_gives_no_attempt_back_but_the_one_in_flight(block: int) -> None:
+    """Over any number of kills a batch is tried as often as asked, and once more for each attempt that was cut off."""
+    for seed in range(block * 100, (block + 1) * 100):
+        world = make_world(seed, throttles=0.0)
+        kills = 0
+        for _ in range(world.chance.randint(1, 4)):
+            if world.run(kill_after=world.chance.randint(1, 40)):
+                break
+            kills += 1
+        else:
+            assert world.run(), f"seed {seed}"
+        check_end(world, seed)
+        most = world.policy.maximum_retries + 1
+        assert all(discard.invoke_count == most for discard in world.discards), f"seed {seed}"
+        if world.policy.bisects or world.policy.reports_item_failures:
+            continue
+        for identifier, times in Counter(world.seen).items():
+            if identifier in world.discarded:
+                assert most <= times <= most + kills, f"seed {seed}: {identifier} was tried {times} times"
+
+
+def test_the_halves_of_a_batch_and_their_attempts_survive_a_restart() -> None:
+    policy = ShardPolicy(batch_size=4, maximum_retries=2, bisects=True)
+    records = [Record(str(index), {}, 0.0, 10, "k") for index in range(1, 6)]
+    progress, now, tried = Progress(), 0.0, []
+    while progress.checkpoint != "5":
+        now += 100.0
+        machine = ShardMachine(policy, progress)  # each attempt in a life of its own
+        unread = [record for record in records if sequence_key(record.id) > sequence_key(progress.checkpoint)]
+        while not isinstance(action := machine.next_action(now=now), Invoke):
+            match action:
+                case Read():
+                    machine.feed(unread[:1], now=now, end_of_shard=len(unread) == 1)
+                    del unread[:1]
+                case Commit():
+                    machine.committed()
+                case _:
+                    raise AssertionError(action)
+        tried.append([record.id for record in action.batch.records])
+        machine.invoked(action.batch, ERROR if "2" in tried[-1] else OK, now=now)
+        commit = machine.next_action(now=now)
+        assert isinstance(commit, Commit)
+        progress = commit.progress
+    assert tried == [["1", "2", "3", "4"], ["1", "2"], ["1"], ["2"], ["2"], ["2"], ["3", "4"], ["5"]]
+
+
+def test_a_window_that_was_to_end_early_ends_after_a_restart_too() -> None:
+    policy = ShardPolicy(tumbling_s=10, batch_size=2)
+    machine = ShardMachine(policy)
+    machine.next_action(now=101.0)
+    machine.feed([Record("1", {}, 101.0, 10, "k")], now=101.0)
+    huge = json.dumps({"state": {"x": "y" * 1_100_000}}).encode()
+    machine.invoked(step(machine, 101.0).batch, Succeeded(huge), now=101.0)
+    commit = machine.next_action(now=101.0)
+    assert isinstance(commit, Commit)
+    machine = ShardMachine(policy, commit.progress)
+    early = step(machine, 102.0)
+    machine.invoked(early.batch, Succeeded(b'{"state": {}}'), now=102.0)
+    commit = machine.next_action(now=102.0)
+    assert isinstance(commit, Commit)
+    machine.committed()
+    assert isinstance(machine.next_action(now=102.0), Read)
+    machine.feed([Record("2", {}, 102.0, 10, "k")], now=102.0)
+    following = step(machine, 102.0)
+    assert early.batch.window is not None
+    assert following.batch.window is not None
+    assert (early.batch.records, early.batch.window.is_terminated_early) == ((), True)
+    assert [record.id for record in following.batch.records] == ["2"]
+    assert (following.batch.window.start_at, following.batch.window.state) == (100.0, b"{}")
+
+
 def test_what_a_lane_committed_is_not_replayed_though_another_lane_is_stuck() -> None:
     """Lane positions survive a restart, also when the ParallelizationFactor changes meanwhile."""
     records = [Record(str(100 + index), {}, 0.0, 10, f"k{index % 8}") for index in range(80)]
@@ -255,6 +327,10 @@ def test_a_failing_batch_waits_longer_each_time_and_throttles_use_up_no_attempt(
         assert isinstance(action, Invoke)
         machine.invoked(action.batch, outcome, now=now)
         wait = machine.next_action(now=now)
+        if outcome is ERROR:  # that it failed is kept before it is tried again; a throttle is not worth a commit
+            assert isinstance(wait, Commit)
+            machine.committed()
+            wait = machine.next_action(now=now)
         assert isinstance(wait, Wait)
         assert wait.until is not None
         waits.append(wait.until - now)

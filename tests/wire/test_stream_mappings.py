@@ -622,6 +622,25 @@ def test_a_kill_keeps_the_checkpoint(daemon: RunningDaemon, lives: list[StreamLi
     assert numbers[1] in checkpoints
 
 
+def test_neither_a_kill_nor_a_pause_gives_attempts_back(daemon: RunningDaemon, lives: list[StreamLife]) -> None:
+    life = begin(daemon, FAIL_ON_BAD)
+    lives.append(life)
+    life.map(MaximumRetryAttempts=2, DestinationConfig={"OnFailure": {"Destination": life.dead_letters()}})
+    life.put("bad")
+    for interrupted in (lambda: daemon.restart(kill=True), lambda: life.update(Enabled=False), lambda: None):
+        assert payloads_of(life.told_next()) == ["bad"]
+        wait_for(
+            lambda: life.status()["poller"]["shards"][0],
+            lambda shard: not shard["buffered"] or shard["waiting_until"] is not None,
+        )
+        interrupted()
+        if life.settled()["State"] == "Disabled":
+            life.update(Enabled=True)
+        daemon.advance(5)
+    assert life.dead_letter()["requestContext"]["approximateInvokeCount"] == 3
+    assert life.is_silent()
+
+
 def test_a_deleted_mapping_forgets_where_it_was(daemon: RunningDaemon, lives: list[StreamLife]) -> None:
     life = begin(daemon)
     life.map()
