@@ -37,6 +37,8 @@ def check(file: Path, *, environment: Mapping[str, str], find_interpreter: FindI
     for place, function in enumerate(declared.functions):
         if find_interpreter is None or function.runtime not in SERVED_RUNTIMES:
             continue
+        if (*built.paths["functions", place], "runtime") in built.wrong:
+            continue
         found, is_exact = find_interpreter(function.runtime, built.settings)
         if not is_exact:
             line, column = document.positions.of_value((*built.paths["functions", place], "runtime"))

@@ -2,7 +2,7 @@
 
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,10 +19,13 @@ class Build:
     """What could be made out of the sources, and where each declared thing stands in the file.
 
     `paths` leads from the place of a thing in `settings.declared` (`("queues", 0)`) to its place in the document.
+    `wrong` are the members of things that are missing or were refused: a default stands in for them, or an empty text,
+    so that the rest of the thing can be looked at too.
     """
 
     settings: Settings
     paths: Mapping[tuple[str, int], tuple[str | int, ...]]
+    wrong: Collection[tuple[str | int, ...]] = ()
 
 
 @dataclass(slots=True)

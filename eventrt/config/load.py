@@ -134,7 +134,7 @@ def build(
                 "add [[auth.keys]] with access_key and secret_key, or set EVENTRT_AUTH_KEYS",
             )
         )
-    return Build(settings, paths)
+    return Build(settings, paths, reader.wrong_members)
 
 
 class _Wrong:
@@ -151,6 +151,7 @@ class _Reader:
         self._document = document
         self._values = document.values if document else {}
         self._mistakes = mistakes
+        self.wrong_members: set[tuple[str | int, ...]] = set()
 
     def place(self, path: tuple[str | int, ...], *, key: bool = False) -> tuple[str, tuple[int, int]]:
         """Return the file and position of a value (or of its key)."""
@@ -173,17 +174,15 @@ class _Reader:
         return self._table(table, struct, (name,), name)
 
     def declared(self, kind: str, struct: type[S]) -> list[tuple[int, S]]:
-        """Return the declared things of one kind that are whole, each with its index in the file."""
+        """Return the declared things of one kind, each with its index in the file.
+
+        Of those that are not whole, the members that are wrong are in `wrong_members`.
+        """
         entries = self._values.get(kind, [])
         if not isinstance(entries, list) or not all(isinstance(entry, dict) for entry in entries):
             self.wrong((kind,), f"{kind} must be a list of tables", f"write [[{kind}]] above each")
             return []
-        made: list[tuple[int, S]] = []
-        for index, entry in enumerate(entries):
-            thing = self._thing(entry, struct, (kind, index), kind)
-            if thing is not None:
-                made.append((index, thing))
-        return made
+        return [(index, self._thing(entry, struct, (kind, index), kind)) for index, entry in enumerate(entries)]
 
     def report_unknown_sections(self) -> None:
         """Put every top-level name that is none of ours on the list."""
@@ -192,15 +191,20 @@ class _Reader:
             if name not in known:
                 self.wrong((name,), f'there is no section "{name}"', did_you_mean(name, known), key=True)
 
-    def _thing(self, table: dict[str, Any], struct: type[S], path: tuple[str | int, ...], label: str) -> S | None:
+    def _thing(self, table: dict[str, Any], struct: type[S], path: tuple[str | int, ...], label: str) -> S:
+        """Return a thing; what is wrong with it or missing is on the list, and something stands in for it."""
         values = self._table(table, struct, path, label)
-        whole = True
         for name in struct.__struct_fields__:
-            if _is_required(struct, name) and name not in table:
+            is_required = _is_required(struct, name)
+            if is_required and name not in table:
                 self.wrong(path, f"{label} needs {name}", key=True)
-                whole = False
-        if not whole or any(value is _WRONG for value in values.values()):
-            return None
+                values[name] = _WRONG
+            if values.get(name) is _WRONG:
+                self.wrong_members.add((*path, name))
+                if is_required:
+                    values[name] = ""
+                else:
+                    del values[name]
         return struct(**values)
 
     def _table(
@@ -225,8 +229,7 @@ class _Reader:
         if not isinstance(value, list) or not all(isinstance(entry, dict) for entry in value):
             self.wrong(path, "auth.keys must be a list of tables", "write [[auth.keys]] above each")
             return _WRONG
-        keys = [self._thing(entry, AuthKey, (*path, index), "auth.keys") for index, entry in enumerate(value)]
-        return tuple(key for key in keys if key is not None)
+        return tuple(self._thing(entry, AuthKey, (*path, index), "auth.keys") for index, entry in enumerate(value))
 
     def _value(self, value: object, hint: Any, path: tuple[str | int, ...], label: str) -> object:
         where, (line, column) = self.place(path)

@@ -1,7 +1,8 @@
 """What declared things refer to, and the rules that tie them: folders, handlers, names, AWS's own limits.
 
 The file's shape and the range of each value were checked before; here the things are held against one another, the
-disk, and the rules of `core` that the API's requests are held to as well.
+disk, and the rules of `core` that the API's requests are held to as well. Of a thing with a mistake the rest is looked
+at all the same; nothing is said of the members that are wrong already (`Build.wrong`), nor of what hangs on them.
 """
 
 import re
@@ -46,6 +47,8 @@ class _Checker:
         self._account_concurrency = built.settings.lambda_.account_concurrency
         self._reserved: Counter[tuple[str, str]] = Counter()
         self._paths = built.paths
+        self._wrong_members = built.wrong
+        self._partial = {path[:-1] for path in built.wrong}
         self._queues = {
             requests.queue_arn(queue.name, account=queue.account, region=queue.region): queue
             for queue in self._declared.queues
@@ -79,9 +82,21 @@ class _Checker:
         line, column = self._document.positions.of_value(path)
         return Mistake(str(self._document.path), line, column, message, hint, is_warning=warning)
 
+    def _is_wrong(self, path: tuple[str | int, ...], *names: str) -> bool:
+        """Are any of these members of a thing wrong in themselves?"""
+        return any((*path, name) in self._wrong_members for name in names)
+
+    def _is_partial(self, kind: str, things: Sequence[msgspec.Struct], thing: msgspec.Struct | None) -> bool:
+        """Is anything wrong with this thing (there may be none)?"""
+        if thing is None:
+            return False
+        return any(each is thing and self._paths[kind, place] in self._partial for place, each in enumerate(things))
+
     def _twice(self, kind: str, things: Sequence[msgspec.Struct], *names: str) -> Iterator[Mistake]:
         seen: dict[tuple[str, ...], int] = {}
         for place, thing in enumerate(things):
+            if self._is_wrong(self._paths[kind, place], "account", "region", *names):
+                continue
             key = tuple(getattr(thing, name) for name in ("account", "region", *names))
             if key in seen:
                 line, _ = self._document.positions.of_key(self._paths[kind, seen[key]])
@@ -96,7 +111,8 @@ class _Checker:
 
     def _bucket(self, bucket: DeclaredBucket, path: tuple[str | int, ...]) -> Iterator[Mistake]:
         try:
-            object_rules.check_bucket_name(bucket.name)
+            if not self._is_wrong(path, "name"):
+                object_rules.check_bucket_name(bucket.name)
         except Refused:
             yield self._wrong((*path, "name"), f'"{bucket.name}" is no name that a bucket may have')
         if bucket.folder and bucket.versioning:
@@ -105,13 +121,16 @@ class _Checker:
             yield self._wrong((*path, "folder"), f"{bucket.folder} is a file, not a folder")
 
     def _notification(self, declared: DeclaredNotification, path: tuple[str | int, ...]) -> Iterator[Mistake]:
-        if len(declared.targets) != 1:
+        if len(declared.targets) != 1 and not self._is_wrong(path, "function", "queue"):
             yield self._wrong((*path, "bucket"), "notifications needs one of function and queue")
+        if self._is_wrong(path, "bucket"):
             return
         if declared.bucket not in {bucket.name for bucket in self._declared.buckets}:
             names = [bucket.name for bucket in self._declared.buckets]
             message = f'no bucket "{declared.bucket}" is declared; it has to be there when the daemon starts'
             yield self._wrong((*path, "bucket"), message, did_you_mean(declared.bucket, names), warning=True)
+        if path in self._partial or len(declared.targets) != 1:
+            return
         try:
             notifications.read(requests.notification_request([declared]))
         except Refused as refused:
@@ -156,12 +175,14 @@ class _Checker:
                 yield self._wrong((*path, "reserved_concurrency"), refused.message, hint)
             self._reserved[world] += function.reserved_concurrency
         folder = folder_of(self._document.path, function.code)
-        if not folder.is_dir():
+        if self._is_wrong(path, "code"):
+            pass
+        elif not folder.is_dir():
             what = "is a file" if folder.is_file() else "does not exist"
             names = [entry.name for entry in folder.parent.iterdir()] if folder.parent.is_dir() else []
             hint = did_you_mean(folder.name, names) or f"functions.code is relative to {self._document.path.parent}/"
             yield self._wrong((*path, "code"), f"the folder {folder} {what}", hint)
-        else:
+        elif not self._is_wrong(path, "handler"):
             yield from self._handler(function, folder, path)
         if function.packages:
             packages = folder_of(self._document.path, function.packages)
@@ -195,12 +216,14 @@ class _Checker:
     # -- queues
 
     def _queue(self, queue: DeclaredQueue, path: tuple[str | int, ...]) -> Iterator[Mistake]:
-        fifo = requests.is_fifo(queue)
+        fifo = requests.is_fifo(queue) or self._is_wrong(path, "name")
         for name in ("content_based_deduplication", "deduplication_scope", "fifo_throughput_limit"):
             default = next(f.default for f in msgspec.structs.fields(queue) if f.name == name)
             if not fifo and getattr(queue, name) != default:
                 message = f"queues.{name} is for FIFO queues only"
                 yield self._wrong((*path, name), message, f'name the queue "{queue.name}.fifo"')
+        if self._is_wrong(path, "name", "dead_letter_queue", "max_receive_count"):
+            return
         if bool(queue.dead_letter_queue) != (queue.max_receive_count is not None):
             given, missing = ("dead_letter_queue", "max_receive_count")
             if not queue.dead_letter_queue:
@@ -240,6 +263,8 @@ class _Checker:
     # -- tables
 
     def _table(self, table: DeclaredTable, path: tuple[str | int, ...]) -> Iterator[Mistake]:
+        if path in self._partial:
+            return
         try:
             new_table(
                 requests.table_request(table),
@@ -255,6 +280,8 @@ class _Checker:
     # -- mappings
 
     def _mapping(self, mapping: DeclaredMapping, path: tuple[str | int, ...]) -> Iterator[Mistake]:
+        if self._is_wrong(path, "queue", "stream", "table", "source"):
+            return
         if len(mapping.sources) != 1:
             given = " and ".join(f"mappings.{name}" for name in mapping.sources) or "none"
             yield self._wrong(path, f"a mapping has one of queue, stream, table and source, not {given}")
@@ -262,13 +289,20 @@ class _Checker:
         where = {"account": mapping.account, "region": mapping.region}
         target = requests.function_arn(mapping.function, **where)
         function = self._functions.get(target)
-        if function is None and not mapping.function.startswith("arn:"):
+        is_named = not self._is_wrong(path, "function", "account", "region")
+        if function is None and is_named and not mapping.function.startswith("arn:"):
             known = [function.name for function in self._declared.functions]
             hint = did_you_mean(mapping.function, known) or "declare it, or give the ARN of one made through the API"
             yield self._wrong((*path, "function"), f'no function "{mapping.function}" is declared', hint)
         yield from self._source(mapping, path)
         source = self._source_arn(mapping)
         queue = self._queues.get(source)
+        if (
+            path in self._partial
+            or self._is_partial("queues", self._declared.queues, queue)
+            or self._is_partial("functions", self._declared.functions, function)
+        ):
+            return
         try:
             read_source(source, region=mapping.region, plugins=_plugins(mapping))
             Arn.parse(target)
@@ -314,7 +348,9 @@ class _Checker:
             if mapping.table not in tables:
                 hint = did_you_mean(mapping.table, list(tables)) or "declare it"
                 yield self._wrong((*path, "table"), f'no table "{mapping.table}" is declared', hint)
-            elif not tables[mapping.table].stream:
+            elif not tables[mapping.table].stream and not self._is_partial(
+                "tables", self._declared.tables, tables[mapping.table]
+            ):
                 hint = 'set tables.stream, such as to "NEW_AND_OLD_IMAGES"'
                 yield self._wrong((*path, "table"), f"the table {mapping.table} has no stream", hint)
 

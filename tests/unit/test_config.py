@@ -211,6 +211,40 @@ def test_declared_things_are_held_against_the_disk_and_each_other(written, text:
     assert found[0].startswith(expected)
 
 
+def test_a_mistake_in_a_thing_hides_no_other_of_it(written) -> None:
+    file = written(
+        "[[functions]]\nname = 'f'\ntimeout_s = 901\ncode = 'cod'\nruntime = 'nodejs20.x'\n"
+        "[[queues]]\nname = 'q'\ndelay_s = 901\ndead_letter_queue = 'none'\nmax_receive_count = 1\n"
+        "[[mappings]]\nqueue = 'q'\nfunction = 'f'\nbatch_size = 0\non_failure_queue = 'gone'\n"
+    )
+    assert [text.partition(" (")[0].partition("; ")[0] for text in mistakes_in(file)] == [
+        "eventrt.toml:1:1: functions needs handler",
+        "eventrt.toml:3:13: functions.timeout_s must be an integer from 1 to 900, not 901",
+        "eventrt.toml:4:8: the folder cod does not exist",
+        'eventrt.toml:5:11: the runtime "nodejs20.x" is not served here',
+        "eventrt.toml:8:11: queues.delay_s must be an integer from 0 to 900, not 901",
+        'eventrt.toml:9:21: no queue "none" is declared',
+        "eventrt.toml:14:14: mappings.batch_size must be an integer from 1 to 10000, not 0",
+        'eventrt.toml:15:20: no queue "gone" is declared',
+    ]
+
+
+def test_a_thing_with_a_mistake_is_still_there_for_those_that_name_it(written) -> None:
+    file = written(
+        FUNCTION + "memory_mb = 1\n[[queues]]\nname = 'q'\n[[mappings]]\nqueue = 'q'\nfunction = 'f'\nbatch_size = 5\n"
+    )
+    assert mistakes_in(file) == [
+        "eventrt.toml:5:13: functions.memory_mb must be an integer from 128 to 10240, not 1",
+    ]
+
+
+def test_a_missing_interpreter_is_told_beside_other_mistakes(written) -> None:
+    file = written(FUNCTION.replace("'code'", "'cod'") + "timeout_s = 0\n")
+    outcome = check(file, environment={}, find_interpreter=lambda runtime, settings: (None, False))
+    assert [mistake.line for mistake in outcome.mistakes] == [1, 4, 5]
+    assert "there is no interpreter for python3.12" in outcome.mistakes[0].message
+
+
 def test_things_made_through_the_api_are_named_by_arn(written) -> None:
     file = written(
         FUNCTION
