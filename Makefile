@@ -22,15 +22,15 @@ $(BIN)/python:
 
 # One stamp per set of packages: made anew when pyproject.toml changes.
 $(VENV)/.run: $(BIN)/python pyproject.toml
-	@$(PIP) --editable '.[fast,runtime]'
+	@$(PIP) --editable '.[fast,files,runtime]'
 	@touch $@
 
 $(VENV)/.test: $(VENV)/.run pyproject.toml plugins/eventrt-poller-file/pyproject.toml
-	@$(PIP) --editable '.[fast,runtime,test]' --editable plugins/eventrt-poller-file
+	@$(PIP) --editable '.[fast,files,runtime,test]' --editable plugins/eventrt-poller-file
 	@touch $@
 
 $(VENV)/.check: $(VENV)/.test pyproject.toml
-	@$(PIP) --editable '.[fast,runtime,test,check]'
+	@$(PIP) --editable '.[fast,files,runtime,test,check]'
 	@touch $@
 
 # Bytecode, also where the environment says not to write any (PYTHONDONTWRITEBYTECODE): it halves the start.
