@@ -6,11 +6,12 @@ kill. With `durability="power"` a thread then syncs the write-ahead log, and ans
 arrive meanwhile gather in the next transaction. So the loop never waits for the disk and the connection is never
 used by two threads at once (docs/decisions/0001-units-on-the-loop.md).
 
-The checkpoint, the one long call, runs in the same thread while units wait at the door. It is due when the log holds
-CHECKPOINT_BYTES more than after the last one, also under a load that never pauses; the log's file is then written
-anew from its beginning rather than cut off, since a file that does not grow is synced in two thirds of the time. It
-is also due after a sync that failed: a log with a hole in it is not read beyond the hole, so what was committed must
-reach the database itself before anything more is promised.
+The checkpoint, the one long call, is due when the log holds CHECKPOINT_BYTES more than after the last one, also under
+a load that never pauses. Most of it, the folding, is done by a connection and a thread of its own beside the units; for
+what was written meanwhile, a small part, the units wait at the door. The log's file is then written anew from its
+beginning rather than cut off, since a file that does not grow is synced in two thirds of the time. A checkpoint is
+also due after a sync that failed: a log with a hole in it is not read beyond the hole, so what was committed must
+reach the database itself before anything more is promised; units wait for the whole of that one.
 """
 
 import asyncio
@@ -39,6 +40,12 @@ Durability = Literal["power", "process"]
 
 CHECKPOINT_BYTES = 16 * 1024 * 1024
 """The log is folded back into the database once it has grown by so much."""
+
+_REMAINDER_BYTES = 2 * 1024 * 1024
+"""Units wait while so much of the log is folded in, some milliseconds; more than that is folded beside them first."""
+
+_FOLDS = 4
+"""So many times the log is folded beside units that write as fast as it is folded; then they wait."""
 
 _FRAME_BYTES = 4096 + 24
 _FULL_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR)
@@ -118,6 +125,14 @@ class Engine(Generic[TxT]):
         self._frames_at_checkpoint = 0
         self._closed = False
         self._must_checkpoint = False
+        self._folder: sqlite3.Connection
+        """Folds the log into the database, in a thread of its own; it reads and writes nothing else."""
+        self._folding = DiskThread()
+        self._fold: Literal["not due", "runs", "done"] = "not due"
+        """Of the log as it is: whether its larger part was folded beside the units."""
+        self._folds = 0
+        """How often it was, this time."""
+        self._folded_frames = 0
         self._disk = DiskThread()
         self._disk_busy = False
         self._disk_idle: asyncio.Event | None = None
@@ -206,6 +221,9 @@ class Engine(Generic[TxT]):
             run("PRAGMA foreign_keys = OFF")
             self._migrate()
             self._sync_directory()
+            self._folder = sqlite3.connect(self.path, isolation_level=None, check_same_thread=False)
+            self._folder.execute("PRAGMA synchronous = NORMAL")
+            self._folder.execute("PRAGMA wal_autocheckpoint = 0")
         except BaseException:
             self.connection.close()
             raise
@@ -236,16 +254,18 @@ class Engine(Generic[TxT]):
 
     async def close(self) -> None:
         """Commit what is open, fold the log into the database, and let go of the directory."""
-        while self._disk_busy or self.connection.in_transaction:
+        while self._disk_busy or self._fold == "runs" or self.connection.in_transaction:
             self._commit()
-            if self._disk_busy:
+            if self._disk_busy or self._fold == "runs":
                 self._disk_idle = asyncio.Event()
                 await self._disk_idle.wait()
         self._closed = True
         with contextlib.suppress(sqlite3.OperationalError):  # a full disk: the log stays, and is as good
             self.connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-        self.connection.close()
         self._disk.stop()
+        self._folding.stop()
+        self._folder.close()
+        self.connection.close()
         # Only now: closing a file lets go of the locks that SQLite has on it.
         for fd in (self._shm_fd, self._wal_fd, self._lock_fd):
             os.close(fd)
@@ -337,6 +357,8 @@ class Engine(Generic[TxT]):
         self._commit_scheduled = False
         if self._disk_busy or self._closed or not self.connection.in_transaction:
             return
+        if self._must_checkpoint and self._fold == "runs":
+            return  # the folding ends first, and calls again
         try:
             for flush in self.before_commit:
                 flush()
@@ -350,7 +372,11 @@ class Engine(Generic[TxT]):
         if self.durability == "process" and not self._must_checkpoint:
             _resolve(waiting)
             waiting = []
-        if self._must_checkpoint or self._log_is_long():
+        if self._fold == "not due" and self._log_is_long():
+            self._folds = 0
+            self._fold_beside()
+        if self._must_checkpoint or self._fold == "done":
+            self._fold = "not due"
             self._occupied = asyncio.Event()
             self._start(waiting, self._checkpoint)
         elif waiting:
@@ -386,6 +412,30 @@ class Engine(Generic[TxT]):
     def _sync(self) -> None:
         os.fdatasync(self._wal_fd)
 
+    # -- folding the log into the database
+
+    def _fold_beside(self) -> None:
+        """Fold the log, as far as it is committed by now, while units go on."""
+        self._fold = "runs"
+        self._folds += 1
+        self._folding.run(self._fold_committed, self._folded)
+
+    def _fold_committed(self) -> None:
+        self._folded_frames = self._folder.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchone()[2]
+
+    def _folded(self, error: BaseException | None) -> None:
+        self._fold = "done"
+        if error is not None:
+            # The log is whole and on disk, so nobody's answer changes; it is tried again once it has grown.
+            _LOG.warning("store.checkpoint_failed", error=str(error))
+            self._frames_at_checkpoint = self._log_frames()
+            self._fold = "not due"
+        elif self._folds < _FOLDS and (self._log_frames() - self._folded_frames) * _FRAME_BYTES > _REMAINDER_BYTES:
+            self._fold_beside()
+        if self._must_checkpoint:
+            self._commit()
+        self._rest()
+
     def _checkpoint(self) -> None:
         """Sync the log and fold it into the database."""
         os.fdatasync(self._wal_fd)
@@ -417,7 +467,11 @@ class Engine(Generic[TxT]):
             self._must_checkpoint = self._must_checkpoint and error is not None
             was_checkpoint.set()
         self._commit()
-        if self._disk_idle is not None and not self._disk_busy:
+        self._rest()
+
+    def _rest(self) -> None:
+        """Tell `close` when neither thread is at work."""
+        if self._disk_idle is not None and not self._disk_busy and self._fold != "runs":
             self._disk_idle.set()
             self._disk_idle = None
 

@@ -3,7 +3,8 @@
 import asyncio
 import os
 import sqlite3
-from collections.abc import AsyncIterator, Callable
+import threading
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,17 @@ def names_on_disk(path: Path) -> list[str]:
 
 def log_size(engine: Engine[Any]) -> int:
     return Path(f"{engine.path}-wal").stat().st_size
+
+
+async def until_the_log_begins_anew(engine: Engine[Any]) -> None:
+    """Write until the log is written from its beginning again, which it is once it was folded in whole."""
+    before = 0
+    for i in range(10_000):
+        await engine.write(put(engine, f"more-{i}", "x" * 3000))
+        if engine._log_frames() < before:
+            return
+        before = engine._log_frames()
+    raise AssertionError(f"the log has {before} frames and was never folded in")
 
 
 @pytest.mark.parametrize("durability", ["process", "power"])
@@ -240,6 +252,88 @@ async def test_units_wait_at_the_door_during_a_checkpoint(tmp_path: Path, monkey
         for i in range(20):
             await engine.write(put(engine, str(i)))
             assert await engine.read(lambda tx: len(names(engine))) == i + 1
+
+
+@pytest.fixture
+def slow_folding(monkeypatch: pytest.MonkeyPatch) -> Iterator[threading.Event]:
+    """Folding beside the units begins at once, and ends when this is set."""
+    let_go = threading.Event()
+    fold = Engine._fold_committed
+
+    def slowly(self: Engine[Any]) -> None:
+        assert let_go.wait(30)
+        fold(self)
+
+    monkeypatch.setattr(engine_module, "CHECKPOINT_BYTES", 1)
+    monkeypatch.setattr(Engine, "_fold_committed", slowly)
+    yield let_go
+    let_go.set()
+
+
+@pytest.mark.parametrize("durability", ["process", "power"])
+async def test_units_go_on_while_the_log_is_folded(
+    tmp_path: Path, durability: Durability, slow_folding: threading.Event
+) -> None:
+    async with opened(tmp_path, durability) as engine:
+        for i in range(20):
+            await asyncio.wait_for(engine.write(put(engine, f"{i:02}", "x" * 5000)), 10)
+        grown = log_size(engine)
+        assert len(names_on_disk(engine.path)) == 20
+        slow_folding.set()
+        await until_the_log_begins_anew(engine)
+        assert log_size(engine) >= grown
+        assert len(names_on_disk(engine.path)) > 20
+
+
+async def test_closing_waits_for_the_folding(tmp_path: Path, slow_folding: threading.Event) -> None:
+    engine = make(tmp_path)
+    await engine.write(put(engine, "a"))
+    closing = asyncio.create_task(engine.close())
+    await asyncio.wait({closing}, timeout=0.05)
+    assert not closing.done()
+    slow_folding.set()
+    await asyncio.wait_for(closing, 10)
+    assert sorted(os.listdir(tmp_path)) == ["eventrt.db", "lock"]
+    assert names_on_disk(engine.path) == ["a"]
+
+
+async def test_a_failed_sync_waits_for_the_folding_before_it_is_mended(
+    tmp_path: Path, slow_folding: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sync = os.fdatasync
+    async with opened(tmp_path, "power") as engine:
+
+        def broken(fd: int) -> None:
+            monkeypatch.setattr(os, "fdatasync", sync)
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(os, "fdatasync", broken)
+        with pytest.raises(StoreFull):
+            await engine.write(put(engine, "a"))
+        second = asyncio.create_task(engine.write(put(engine, "b")))
+        await asyncio.wait({second}, timeout=0.05)
+        assert not second.done()  # nothing is promised while the log may have a hole
+        slow_folding.set()
+        await asyncio.wait_for(second, 10)
+        (tmp_path / "folded").mkdir()
+        (tmp_path / "folded" / "eventrt.db").write_bytes(engine.path.read_bytes())
+        assert names_on_disk(tmp_path / "folded" / "eventrt.db") == ["a", "b"]
+
+
+async def test_folding_that_fails_is_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_module, "CHECKPOINT_BYTES", 50_000)
+    fold, failures = Engine._fold_committed, [1, 1]
+
+    def sometimes(self: Engine[Any]) -> None:
+        if failures:
+            failures.pop()
+            raise sqlite3.OperationalError("disk I/O error")
+        fold(self)
+
+    monkeypatch.setattr(Engine, "_fold_committed", sometimes)
+    async with opened(tmp_path) as engine:
+        await until_the_log_begins_anew(engine)
+        assert not failures
 
 
 async def test_a_bell_rings_after_the_commit_and_several_rings_are_one(tmp_path: Path) -> None:
