@@ -13,11 +13,15 @@ import time
 import traceback
 from collections.abc import Callable
 
-from tests.torture import asynchronous, disks, kills, signals, streams, stuck
+from tests.torture import asynchronous, cuts, disks, kills, power, signals, streams, stuck
 from tests.torture.laws import Books
 from tests.torture.scene import Progress, Scene
 
 Trial = Callable[[random.Random, Books, int, Progress], None]
+
+
+class Skipped(Exception):  # noqa: N818 - the end of a trial
+    """The trial cannot be held here; the message says why."""
 
 
 def _with_scene(run: Callable[[Scene, int, Progress], None], times: Callable[[int], int], *arguments: str) -> Trial:
@@ -68,11 +72,7 @@ def _events(durability: str) -> Trial:
     """Half of the cycles with each durability, as `_kills`."""
 
     def trial(rng: random.Random, books: Books, cycles: int, say: Progress) -> None:
-        settings = {
-            "EVENTRT_STORE_DURABILITY": durability,
-            "EVENTRT_LAMBDA_ASYNC_RETRY_BASE_S": asynchronous.RETRY_BASE_S,
-        }
-        scene = Scene(rng, books, settings=settings)
+        scene = Scene(rng, books, settings=_settings(durability))
         try:
             asynchronous.events_killed(scene, max(2, cycles // 2), say)
         finally:
@@ -81,11 +81,48 @@ def _events(durability: str) -> Trial:
     return trial
 
 
+def _objects(durability: str) -> Trial:
+    """Half of the cycles with each durability, as `_kills`."""
+
+    def trial(rng: random.Random, books: Books, cycles: int, say: Progress) -> None:
+        scene = Scene(rng, books, settings=_settings(durability))
+        try:
+            cuts.objects_killed(scene, max(2, cycles // 2), say)
+        finally:
+            scene.close()
+
+    return trial
+
+
+def _cuts(durability: str, run: Callable[[Scene, power.PowerDisk, int, Progress], None]) -> Trial:
+    def trial(rng: random.Random, books: Books, cycles: int, say: Progress) -> None:
+        if reason := power.why_not():
+            raise Skipped(f"no power can be cut here: {reason}")
+        with power.disk() as disk:
+            scene = Scene(rng, books, settings=_settings(durability), data=disk.folder / "data")
+            try:
+                run(scene, disk, cycles, say)
+            finally:
+                scene.close()
+
+    return trial
+
+
+def _settings(durability: str) -> dict[str, str]:
+    return {
+        "EVENTRT_STORE_DURABILITY": durability,
+        "EVENTRT_LAMBDA_ASYNC_RETRY_BASE_S": asynchronous.RETRY_BASE_S,
+    }
+
+
 TRIALS: dict[str, Trial] = {
     "kill-power": _kills("power"),
     "kill-process": _kills("process"),
     "events-power": _events("power"),
     "events-process": _events("process"),
+    "objects-power": _objects("power"),
+    "objects-process": _objects("process"),
+    "cut-power": _cuts("power", cuts.all_cut),
     "streams": _with_scene(streams.kill_cycles, lambda cycles: max(8, cycles // 2)),
     "waiting": _with_scene(kills.waiting, lambda cycles: 100_000),
     "handlers": _with_scene(signals.handlers_killed, lambda cycles: max(5, cycles)),
@@ -111,6 +148,7 @@ def main() -> int:
     seed = options.seed if options.seed is not None else random.SystemRandom().randrange(2**32)
     print(f"seed {seed}", flush=True)
     broken: list[str] = []
+    skipped: list[str] = []
     acknowledged = 0
     for name in options.only or TRIALS:
         books = Books()
@@ -119,6 +157,10 @@ def main() -> int:
         try:
             rng = random.Random(f"{seed} {name}")
             TRIALS[name](rng, books, options.cycles, lambda text: print(f"  {text}", flush=True))
+        except Skipped as reason:
+            skipped.append(f"{name}: {reason}")
+            print(f"  SKIPPED: {reason}", flush=True)
+            continue
         except Exception as error:
             traceback.print_exc()
             books.violations.append(f"did not come to its end: {error}")
@@ -128,11 +170,14 @@ def main() -> int:
     print()
     for violation in broken:
         print(f"VIOLATION {violation}")
-    trials = len(options.only or TRIALS)
+    for skip in skipped:
+        print(f"SKIPPED {skip}")
+    trials = len(options.only or TRIALS) - len(skipped)
+    beside = f", {len(skipped)} skipped" if skipped else ""
     if broken:
-        print(f"TORTURE FAILED: {len(broken)} violations in {trials} trials, seed {seed}")
+        print(f"TORTURE FAILED: {len(broken)} violations in {trials} trials{beside}, seed {seed}")
         return 1
-    print(f"TORTURE PASSED: {trials} trials, {acknowledged:,} messages acknowledged, 0 violations, seed {seed}")
+    print(f"TORTURE PASSED: {trials} trials{beside}, {acknowledged:,} messages acknowledged, 0 violations, seed {seed}")
     return 0
 
 
