@@ -4,6 +4,7 @@ Plain functions on a transaction. What is asked here has been checked by its doo
 object, or deleting one, and handing over its event are one commit: neither is there without the other.
 """
 
+import secrets
 import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -33,6 +34,11 @@ class Deleted:
 
     version: ObjectVersion | None
     made_marker: bool = False
+
+
+def own_act(principal_id: str, source_ip: str = "127.0.0.1", *, trace_header: str | None = None) -> Origin:
+    """Return the origin of what no request asked for, with ids of its own: readers look for them in every record."""
+    return Origin(principal_id, source_ip, secrets.token_hex(8).upper(), "eventrt", trace_header)
 
 
 class Buckets:
@@ -266,7 +272,7 @@ class Buckets:
         draft = ObjectDraft(
             key, Body(len(data), data), rules.md5_hex(data), headers={"Content-Type": message.content_type}
         )
-        self.put(tx, bucket, draft, "s3:ObjectCreated:Put", Origin("AWS:eventrt", trace_header=message.trace_header))
+        self.put(tx, bucket, draft, "s3:ObjectCreated:Put", own_act("AWS:eventrt", trace_header=message.trace_header))
 
 
 def _check_delete(conditions: Mapping[str, Any], version: ObjectVersion | None, key: str) -> None:

@@ -11,16 +11,17 @@ from anyio.abc import TaskStatus
 from eventrt.clock import Clock
 from eventrt.core import lifecycle
 from eventrt.core.buckets import Bucket
-from eventrt.core.notifications import Origin
 from eventrt.core.refused import Refused
 from eventrt.errors import StoreFull
-from eventrt.sources.buckets import Buckets
+from eventrt.sources.buckets import Buckets, own_act
 from eventrt.store.api import Store, Tx
 
 SLICE = 500
 """Keys looked at in one unit of work: a few milliseconds."""
 
-_ORIGIN = Origin("AWS:lifecycle")
+_S3 = "s3.amazonaws.com"
+"""Who expires objects, and from where: user guide, "Configuring Lifecycle event notifications"."""
+
 _LOG = structlog.get_logger("eventrt.buckets")
 
 
@@ -97,7 +98,7 @@ class BucketSweeper:
 
     def _remove(self, tx: Tx, bucket: Bucket, key: str, version_id: str | None) -> int:
         try:
-            self._shelf.delete(tx, bucket, key, version_id, _ORIGIN, by_lifecycle=True)
+            self._shelf.delete(tx, bucket, key, version_id, own_act(_S3, _S3), by_lifecycle=True)
         except Refused:
             return 0  # it is locked: it stays, as on AWS, and is looked at again tomorrow
         return 1

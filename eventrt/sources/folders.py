@@ -26,10 +26,9 @@ from anyio.abc import TaskStatus
 
 from eventrt.clock import Clock
 from eventrt.core.buckets import Body, Bucket, ObjectDraft, ObjectVersion
-from eventrt.core.notifications import Origin
 from eventrt.core.object_rules import S3Refused, invalid_argument, no_such_key
 from eventrt.errors import ConfigurationError
-from eventrt.sources.buckets import Buckets
+from eventrt.sources.buckets import Buckets, own_act
 from eventrt.store.api import Store, Tx
 from eventrt.store.blobs import Blobs, sync_folder
 
@@ -43,7 +42,9 @@ STAGED = ".eventrt-"
 
 _PAGE = 1000
 _READ_BYTES = 1024 * 1024
-_ORIGIN = Origin("AWS:eventrt")
+_WATCHER = "AWS:eventrt"
+"""Who made it happen, in the events of files."""
+
 _LOG = structlog.get_logger("eventrt.buckets")
 
 Watch = Callable[[Path, anyio.Event], AsyncIterator[set[str]]]
@@ -318,14 +319,14 @@ class Folders:
             return
         if present is not None:
             draft = replace(draft, headers=present.headers)
-        self._shelf.put(tx, now, draft, "s3:ObjectCreated:Put", _ORIGIN)
+        self._shelf.put(tx, now, draft, "s3:ObjectCreated:Put", own_act(_WATCHER))
         _LOG.debug("file.appeared", bucket=bucket.name, key=draft.key)
 
     def _vanished(self, tx: Tx, bucket: Bucket, key: str) -> None:
         now = tx.buckets.find(bucket.name)
         if now is None or (bucket.id, key) in self._busy or tx.objects.current(now, key) is None:
             return
-        self._shelf.delete(tx, now, key, None, _ORIGIN)
+        self._shelf.delete(tx, now, key, None, own_act(_WATCHER))
         _LOG.debug("file.vanished", bucket=bucket.name, key=key)
 
     def _hash(self, bucket: Bucket, key: str) -> str | None:

@@ -181,6 +181,9 @@ def test_lifecycle_expiration_tells_its_own_events(daemon: RunningDaemon, s3: An
     daemon.advance(3 * 86_400)
     [record] = records(daemon, url)
     assert (record["eventName"], record["eventVersion"]) == ("LifecycleExpiration:Delete", "2.3")
+    assert record["userIdentity"] == {"principalId": "s3.amazonaws.com"}
+    assert record["requestParameters"] == {"sourceIPAddress": "s3.amazonaws.com"}
+    assert all(record["responseElements"].values())
 
 
 def test_an_event_is_there_after_a_kill_if_its_object_is(daemon: RunningDaemon, s3: Any, bucket: str) -> None:
