@@ -43,6 +43,7 @@ from eventrt.aws.protocol.s3_routes import (
     check_presigned,
     is_form,
     looks_like_s3,
+    not_allowed,
     read_host,
     read_path,
 )
@@ -233,6 +234,8 @@ class AwsDoor:
                 asked = None
                 return await self._serve(operation, request, request_id, None)
             asked = await self._find(request)
+            if asked.served is not None and asked.served is self._s3:
+                request_id = f"{self._random.getrandbits(64):016X}"  # S3's ids have sixteen characters
             operation = self._resolve(asked)
             response = await self._serve(operation, request, request_id, asked)
         except Exception as error:  # the border of one request
@@ -299,7 +302,7 @@ class AwsDoor:
                 code = served.policy.body_code or code
             if operation.codec is self._query:
                 code = served.policy.query_type_code
-            raise ApiError(code, str(error)) from error
+            raise ApiError(code, str(error), members=error.members) from error
         except RecursionError as error:
             raise ApiError(served.policy.serialization_code, "The request nests too deeply") from error
         if problems:
@@ -307,7 +310,8 @@ class AwsDoor:
         if operation.refused is not None:
             refusal = operation.refused(parsed)
             if refusal is not None:
-                raise ApiError(refusal.entry.code or served.policy.refusal_code, refusal.message)
+                code = refusal.entry.code or served.policy.refusal_code
+                raise ApiError(code, refusal.message, status=501 if code == "NotImplemented" else None)
         call = Call(
             service=served.id,
             operation=operation.name,
@@ -506,8 +510,7 @@ class AwsDoor:
         elif found is None and request.method == "POST" and bucket and is_form(request):
             found = "PostObject"
         if found is None:
-            message = "The specified method is not allowed against this resource."
-            asked.error = asked.error or ApiError("MethodNotAllowed", message, status=405)
+            asked.error = asked.error or not_allowed(request.method, bucket, key)
         else:
             asked.operation = found
         return asked

@@ -149,6 +149,11 @@ class Policy:
     more_headers: Mapping[str, str] = field(default_factory=dict)
 
 
+WRONG_INTEGERS: dict[str, dict[str, str]] = {
+    "s3": {"partNumber": "Part number must be an integer between 1 and 10000, inclusive"}
+}
+"""Services that name the parameter of the query string which is no integer, and how where not in the common words."""
+
 HOST_ID = "eventrtEventrtEventrtEventrtEventrtEventrtEventrtEventrtEventrtEventrt0="
 """What S3 calls the host that answered (`x-amz-id-2`)."""
 

@@ -10,7 +10,7 @@ import binascii
 import calendar
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -32,7 +32,14 @@ _SPECIAL_FLOATS = {"NaN": math.nan, "Infinity": math.inf, "-Infinity": -math.inf
 
 
 class WrongType(EventrtError):  # noqa: N818 - the caller's protocol names it
-    """A value is not of the type the model asks for; the message is AWS's as far as it is known."""
+    """A value is not of the type the model asks for; the message is AWS's as far as it is known.
+
+    `members` are what else the error's body tells, where the service tells more.
+    """
+
+    def __init__(self, message: str, members: Mapping[str, str] | None = None) -> None:
+        super().__init__(message)
+        self.members = dict(members or {})
 
 
 class WrongBody(WrongType):

@@ -23,7 +23,8 @@ from eventrt.aws.protocol.serialise import (
     timestamp_text,
     unknown_member,
 )
-from eventrt.aws.protocol.xml_parse import XmlReaderCompiler, parse_document
+from eventrt.aws.protocol.xml_parse import NOT_OF_THE_SCHEMA, XmlReaderCompiler, local, parse_document
+from eventrt.errors import ApiError
 from eventrt.http import Response
 
 Located = Callable[[Incoming, dict[str, list[str]]], Any]
@@ -70,7 +71,8 @@ class RestCodec:
         is_stream = payload is not None and bool(
             model.shape(members[payload]).get("streaming") or members[payload].get("streaming")
         )
-        read_body = self._body_reader(model, policy, payload, members, body_members, is_stream)
+        is_required = payload in shape.get("required", ())
+        read_body = self._body_reader(model, policy, payload, members, body_members, is_stream, is_required)
         uses_query = any(ref.get("location") == "querystring" for ref in members.values())
 
         def parse(incoming: Incoming, problems: list[Problem]) -> dict[str, Any]:
@@ -103,6 +105,7 @@ class RestCodec:
         members: dict[str, Ref],
         body_members: dict[str, Ref],
         is_stream: bool,
+        is_required: bool,
     ) -> Callable[[Incoming, dict[str, Any], list[Problem]], None] | None:
         if payload is None:
             if not body_members:
@@ -127,10 +130,13 @@ class RestCodec:
 
             return read_raw
         read_one = self._payload_body(model, policy, payload, members[payload])
+        must_come = is_required and self.empty_body_code
 
         def read_payload(incoming: Incoming, out: dict[str, Any], problems: list[Problem]) -> None:
             if incoming.body:
                 out[payload] = read_one(incoming.body, (TOP, member_step(payload)), problems)
+            elif must_come:
+                raise ApiError(must_come, "Request Body is empty")
 
         return read_payload
 
@@ -212,6 +218,8 @@ class RestCodec:
         return self._payload_writer(model, policy, payload, members[payload])
 
     raw_content_type = "application/octet-stream"
+    empty_body_code = ""
+    """The error of an empty body where the model requires one; "" leaves it to the handler."""
 
     def _structure_writer(
         self, model: ServiceModel, policy: Policy, shape_name: str, members: dict[str, Ref]
@@ -285,6 +293,7 @@ class RestXmlCodec(RestCodec):
     """rest-xml: S3, Route 53, CloudFront."""
 
     name = "rest-xml"
+    empty_body_code = "MissingRequestBodyError"
 
     def __init__(self) -> None:
         super().__init__()
@@ -302,7 +311,8 @@ class RestXmlCodec(RestCodec):
 
     def _payload_body(self, model: ServiceModel, policy: Policy, name: str, ref: Ref) -> Reader:
         reader = self._compiler(model, policy).reader(ref)
-        return lambda body, at, problems: _read_document(reader, body, at, problems)
+        root = ref.get("locationName", "")
+        return lambda body, at, problems: _read_document(reader, body, at, problems, root)
 
     def _structure_writer(
         self, model: ServiceModel, policy: Policy, shape_name: str, members: dict[str, Ref]
@@ -357,8 +367,8 @@ class RestXmlCodec(RestCodec):
                 f"<RequestId>{request_id}</RequestId></ErrorResponse>"
             )
         headers = {
+            **({"x-amzn-RequestId": request_id} if policy.id_header == "x-amzn-RequestId" else {}),
             "x-amz-request-id": request_id,
-            "x-amzn-RequestId": request_id,
             **policy.more_headers,
             **fault.headers,
             "Content-Type": "application/xml",
@@ -373,9 +383,12 @@ def _loads(body: bytes) -> Any:
         raise WrongType("Could not parse request body into json") from error
 
 
-def _read_document(reader: Reader, body: bytes, at: Any, problems: list[Problem]) -> Any:
+def _read_document(reader: Reader, body: bytes, at: Any, problems: list[Problem], root: str = "") -> Any:
     try:
-        return reader(parse_document(body), at, problems)
+        document = parse_document(body)
+        if root and local(document.tag) != root:
+            raise WrongType(NOT_OF_THE_SCHEMA)
+        return reader(document, at, problems)
     except WrongType as error:
         raise WrongBody(str(error)) from error
 
@@ -408,6 +421,10 @@ def _locate(name: str, ref: Ref, model: ServiceModel) -> Located:
 
 def _text_reader(texts: TextReaderCompiler, ref: Ref, model: ServiceModel) -> Reader:
     reader = texts.reader(ref)
+    wrong = overlays.WRONG_INTEGERS.get(model.id)
+    if wrong is not None and ref["location"] == "querystring" and model.shape(ref)["type"] == "integer":
+        wire = ref["locationName"]
+        return _integer_reader(reader, wire, wrong.get(wire, f"Provided {wire} not an integer or within integer range"))
     if ref["location"] == "header":
         kind = model.shape(ref)["type"]
         if ref.get("jsonvalue"):
@@ -415,6 +432,16 @@ def _text_reader(texts: TextReaderCompiler, ref: Ref, model: ServiceModel) -> Re
         if kind == "list":
             return lambda value, at, problems: reader([part.strip() for part in value.split(",")], at, problems)
     return reader
+
+
+def _integer_reader(reader: Reader, wire: str, message: str) -> Reader:
+    def read(value: Any, at: Any, problems: list[Problem]) -> Any:
+        try:
+            return reader(value, at, problems)
+        except WrongType as error:
+            raise WrongType(message, {"ArgumentName": wire, "ArgumentValue": value}) from error
+
+    return read
 
 
 def _json_header(value: Any, at: Any, problems: list[Problem]) -> Any:

@@ -9,6 +9,8 @@ from eventrt.aws.protocol.parse import Reader, TextReaderCompiler, WrongType
 
 Element = ElementTree.Element
 
+NOT_OF_THE_SCHEMA = "The XML you provided was not well-formed or did not validate against our published schema"
+
 
 def parse_document(body: bytes) -> Element:
     """Return the root element of an XML body.
@@ -16,13 +18,11 @@ def parse_document(body: bytes) -> Element:
     Raises: WrongType: it is not well formed, or it declares a document type (entities have no business here).
     """
     if b"<!DOCTYPE" in body or b"<!ENTITY" in body or b"\x00" in body:
-        raise WrongType("The XML you provided was not well-formed or did not validate against our published schema")
+        raise WrongType(NOT_OF_THE_SCHEMA)
     try:
         return ElementTree.fromstring(body)  # noqa: S314 - no document type, so no entities to expand
     except (ElementTree.ParseError, ValueError, LookupError) as error:
-        raise WrongType(
-            "The XML you provided was not well-formed or did not validate against our published schema"
-        ) from error
+        raise WrongType(NOT_OF_THE_SCHEMA) from error
 
 
 def local(tag: str) -> str:
