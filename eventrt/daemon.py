@@ -243,7 +243,9 @@ class Daemon:
     async def _collect_blobs(self, *, task_status: TaskStatus[None]) -> None:
         """Remove bodies of objects that nothing uses any more, until cancelled."""
         await self.blobs.run(
-            lambda names: self.store.read(lambda tx: tx.objects.unused(names)), task_status=task_status
+            lambda names: self.store.read(lambda tx: tx.objects.unused(names)),
+            lambda: self.store.write(lambda tx: None),  # answered after all that was committed before
+            task_status=task_status,
         )
 
     async def _wait(self, until: Callable[[], Awaitable[None]], *warm_ups: Run) -> None:

@@ -310,38 +310,56 @@ class Blobs:
     async def run(
         self,
         unused: Callable[[Sequence[str]], Awaitable[Sequence[str]]],
+        settle: Callable[[], Awaitable[None]],
         *,
         task_status: TaskStatus[None] = anyio.TASK_STATUS_IGNORED,
     ) -> None:
         """Delete what was left over by earlier starts, then what is given up, until cancelled.
 
-        Args: unused: return those of these names that the database does not mention.
+        Args:
+            unused: return those of these names that the database does not mention.
+            settle: return once all that was committed is as durable as an answer. A file's end may reach the disk
+                before the commit that gave it up, and after a power cut the database would still mention it.
         """
         self._bell = anyio.Event()
         task_status.started()
-        await self._collect_leftovers(unused)
+        await self._collect_leftovers(unused, settle)
         while True:
             if not self._given_up:
                 await self._bell.wait()
             self._bell = anyio.Event()
             names, self._given_up = self._given_up, []
             with anyio.CancelScope(shield=True):
-                await self.in_thread(lambda names=names: self._remove(names))  # type: ignore[misc]
+                is_removed = await self._remove_settled(names, settle)
+            if not is_removed:
+                self._given_up += names  # they go with the next ones, or at the next start
+                await self._bell.wait()
+
+    async def _remove_settled(self, names: Sequence[str], settle: Callable[[], Awaitable[None]]) -> bool:
+        try:
+            await settle()
+        except StoreFull as error:
+            _LOG.warning("blobs.kept", blobs=len(names), error=str(error))
+            return False
+        await self.in_thread(lambda: self._remove(names))
+        return True
 
     def _remove(self, names: Sequence[str]) -> None:
         for name in names:
             with contextlib.suppress(FileNotFoundError):
                 self.path(name).unlink()
 
-    async def _collect_leftovers(self, unused: Callable[[Sequence[str]], Awaitable[Sequence[str]]]) -> None:
+    async def _collect_leftovers(
+        self, unused: Callable[[Sequence[str]], Awaitable[Sequence[str]]], settle: Callable[[], Awaitable[None]]
+    ) -> None:
         folders = await self.in_thread(self._clear_staging)
         removed = 0
         for folder in folders:
             names = await self.in_thread(lambda folder=folder: self._old_names(folder))  # type: ignore[misc]
             if names:
                 leftovers = await unused(names)
-                await self.in_thread(lambda leftovers=leftovers: self._remove(leftovers))  # type: ignore[misc]
-                removed += len(leftovers)
+                if leftovers and await self._remove_settled(leftovers, settle):
+                    removed += len(leftovers)
         if removed:
             _LOG.info("blobs.collected", removed=removed)
 

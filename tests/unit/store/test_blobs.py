@@ -8,6 +8,7 @@ import anyio
 import pytest
 
 from eventrt.core.buckets import Body, Extent
+from eventrt.errors import StoreFull
 from eventrt.store.blobs import Blobs
 
 
@@ -37,6 +38,10 @@ async def nothing(names: Sequence[str]) -> Sequence[str]:
     return names
 
 
+async def at_once() -> None:
+    """All that was committed is on disk."""
+
+
 @pytest.mark.parametrize("is_power_safe", [True, False])
 async def test_a_body_of_several_stretches_reads_as_one(tmp_path: Path, is_power_safe: bool) -> None:
     blobs = Blobs(tmp_path, is_power_safe=is_power_safe)
@@ -62,12 +67,50 @@ async def test_what_is_given_up_is_deleted_once_nobody_reads_it(tmp_path: Path) 
     blobs = Blobs(tmp_path, is_power_safe=False)
     kept, gone = await put(blobs, b"kept"), await put(blobs, b"gone")
     async with anyio.create_task_group() as group:
-        await group.start(partial(blobs.run, nothing))
+        await group.start(partial(blobs.run, nothing, at_once))
         with blobs.reading([gone.blob]):
             blobs.give_up([gone.blob])
             await anyio.sleep(0.05)
             assert files(tmp_path) == {kept.blob, gone.blob}
         await until(tmp_path, {kept.blob})
+        group.cancel_scope.cancel()
+
+
+async def test_a_blob_stays_until_the_commit_that_gave_it_up_is_on_disk(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path, is_power_safe=False)
+    gone, is_asked, is_settled = await put(blobs, b"gone"), anyio.Event(), anyio.Event()
+
+    async def settle() -> None:
+        is_asked.set()
+        await is_settled.wait()
+
+    async with anyio.create_task_group() as group:
+        await group.start(partial(blobs.run, nothing, settle))
+        blobs.give_up([gone.blob])
+        await is_asked.wait()
+        assert files(tmp_path) == {gone.blob}
+        is_settled.set()
+        await until(tmp_path, set())
+        group.cancel_scope.cancel()
+
+
+async def test_a_blob_stays_while_the_store_takes_nothing_and_goes_with_the_next_one(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path, is_power_safe=False)
+    first, second = await put(blobs, b"first"), await put(blobs, b"second")
+    is_refused = anyio.Event()
+
+    async def settle() -> None:
+        if not is_refused.is_set():
+            is_refused.set()
+            raise StoreFull("the disk has no room for it")
+
+    async with anyio.create_task_group() as group:
+        await group.start(partial(blobs.run, nothing, settle))
+        blobs.give_up([first.blob])
+        await is_refused.wait()
+        assert files(tmp_path) == {first.blob, second.blob}
+        blobs.give_up([second.blob])
+        await until(tmp_path, set())
         group.cancel_scope.cancel()
 
 
@@ -85,7 +128,7 @@ async def test_leftovers_of_earlier_starts_are_collected_and_present_ones_are_no
         return [name for name in names if name != used.blob]
 
     async with anyio.create_task_group() as group:
-        await group.start(partial(later.run, unused))
+        await group.start(partial(later.run, unused, at_once))
         await until(tmp_path, {used.blob, fresh.blob})
         group.cancel_scope.cancel()
     assert leftover.blob not in files(tmp_path)
