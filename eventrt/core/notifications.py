@@ -8,7 +8,7 @@ Source: semantics 05, A; S3 user guide, "Amazon S3 Event Notifications".
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote_plus
 
 from eventrt.core.object_rules import S3Refused, invalid_argument
@@ -171,8 +171,7 @@ def with_names(configuration: Mapping[str, Any], fresh_id: Any) -> dict[str, Any
     return kept
 
 
-@dataclass(frozen=True, slots=True)
-class Event:
+class Event(NamedTuple):
     """What happened to an object.
 
     Attributes:
@@ -188,8 +187,7 @@ class Event:
     sequence: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
+class Origin(NamedTuple):
     """Who made it happen: what stands in `userIdentity`, `requestParameters` and `responseElements`.
 
     `trace_header` is the request's; it goes along with the notification, so that loops are found.

@@ -7,7 +7,7 @@ object, or deleting one, and handing over its event are one commit: neither is t
 import secrets
 import uuid
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import orjson
@@ -73,9 +73,9 @@ class Buckets:
         """
         present = tx.objects.current(bucket, draft.key)
         if conditions:
-            rules.check_write(conditions, present)
+            rules.check_write(conditions, present, draft.key)
         if bucket.has_object_lock and draft.lock is None:
-            draft = replace(draft, lock=rules.default_lock(bucket, tx.now))
+            draft = draft._replace(lock=rules.default_lock(bucket, tx.now))
         made = tx.objects.put(bucket, draft, replaces=present)
         if "notification" in bucket.settings and not (
             self._coalesces

@@ -15,7 +15,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
@@ -318,7 +318,7 @@ class Folders:
             tx.objects.change(present, file_stamp=draft.file_stamp)  # touched, not changed
             return
         if present is not None:
-            draft = replace(draft, headers=present.headers)
+            draft = draft._replace(headers=present.headers)
         self._shelf.put(tx, now, draft, "s3:ObjectCreated:Put", own_act(_WATCHER))
         _LOG.debug("file.appeared", bucket=bucket.name, key=draft.key)
 

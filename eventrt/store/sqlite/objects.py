@@ -6,7 +6,6 @@ versions pays for one. Uploads in parts and the uses of blobs are `uploads`' and
 
 import secrets
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import msgspec
@@ -261,8 +260,7 @@ class SqliteObjects(Uploads):
         if file_stamp is not None:
             head.file_stamp = file_stamp
         self._execute("UPDATE object SET head = ? WHERE id = ?", (_pack(head), version.id))
-        return replace(
-            version,
+        return version._replace(
             tags=head.tags,
             lock=version.lock if lock is None else lock,
             acl=head.acl,

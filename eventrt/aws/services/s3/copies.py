@@ -2,7 +2,6 @@
 
 import hashlib
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Any
 
 from eventrt.aws.call import Answer, Call
@@ -302,6 +301,6 @@ def _cut(extents: Sequence[Extent], first: int, last: int) -> list[Extent]:
     for extent in extents:
         begin, end = max(first, at), min(last + 1, at + extent.size)
         if begin < end:
-            found.append(replace(extent, offset=extent.offset + begin - at, size=end - begin))
+            found.append(extent._replace(offset=extent.offset + begin - at, size=end - begin))
         at += extent.size
     return found

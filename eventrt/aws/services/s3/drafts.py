@@ -39,6 +39,7 @@ STORAGE_CLASSES = frozenset(
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE", "OUTPOSTS", "SNOW", "EXPRESS_ONEZONE", "FSX_OPENZFS", "FSX_ONTAP"})
 
 _HARMLESS_ACLS = ("private", "bucket-owner-full-control")
+_GRANTS = frozenset(GRANT_HEADERS)
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -180,7 +181,7 @@ def acl_of(request: Request, bucket: Bucket) -> str:
     Raises: S3Refused: InvalidArgument; AccessControlListNotSupported where the bucket's owner owns every object.
     """
     acl: str = request.get("ACL") or ""
-    if not acl and any(request.get(name) for name in GRANT_HEADERS):
+    if not acl and not _GRANTS.isdisjoint(request) and any(request.get(name) for name in GRANT_HEADERS):
         check_acls_allowed(bucket)
         return orjson.dumps(read_acl(request)).decode()
     if not acl:

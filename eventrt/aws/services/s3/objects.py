@@ -14,7 +14,7 @@ from eventrt.aws.protocol.overlays import HOST_ID
 from eventrt.aws.protocol.serialise import http_date, iso8601
 from eventrt.aws.services.s3 import drafts
 from eventrt.aws.services.s3.claims import read_claims
-from eventrt.aws.services.s3.receiving import Received, checksum_headers, receiving
+from eventrt.aws.services.s3.receiving import Received, checksum_headers, is_small, receive_small, receiving
 from eventrt.aws.services.s3.room import (
     DEFAULT_CONTENT_TYPE,
     Request,
@@ -66,8 +66,12 @@ class Objects(S3Room):
         bucket = await self._store.read(lambda tx: find_bucket(tx, call, request))
         draft = new_draft(request, headers, bucket)
         staged_in = self._folders.staged_path(bucket, request["Key"]) if bucket.folder else None
+        payload, wants = request["Body"], self.default_checksum
+        if staged_in is None and is_small(payload):
+            received = await receive_small(payload, claims, wants)
+            return empty(call, await self.store_object(call, request, draft, received))
         async with receiving(
-            self, request["Body"], claims, limit_bytes=PUT_LIMIT_BYTES, wants=self.default_checksum, staged_in=staged_in
+            self, payload, claims, limit_bytes=PUT_LIMIT_BYTES, wants=wants, staged_in=staged_in
         ) as received:
             made = await self.store_object(call, request, draft, received)
         return empty(call, made)

@@ -71,12 +71,9 @@ async def receiving(
             "Your proposed upload exceeds the maximum allowed size",
             members={"ProposedSize": str(length), "MaxSizeAllowed": str(limit_bytes)},
         )
-    if 0 <= length <= INLINE_BYTES and not always_blob and staged_in is None:
+    if is_small(payload) and not always_blob and staged_in is None:
         assert isinstance(payload, Payload)
-        data = await payload.read(length)
-        checks = _Checks(claims, payload, wants)
-        checks.update(data)
-        yield Received(Body(len(data), data), *checks.settle(payload, len(data)))
+        yield await receive_small(payload, claims, wants)
         return
     checks = _Checks(claims, payload, wants)
     pieces = aiter(payload)
@@ -114,6 +111,22 @@ async def receiving(
         await writer.discard()
         if name:
             await room.give_up_unused(name)
+
+
+def is_small(payload: Source) -> bool:
+    """Does a body fit into its object's row, as far as its request tells?"""
+    return payload.length is not None and 0 <= payload.length <= INLINE_BYTES
+
+
+async def receive_small(payload: Payload, claims: Claims, wants: Algorithm | None) -> Received:
+    """Take a body that `is_small`: nothing is left behind of it, so it needs no block (see `receiving`).
+
+    Raises: as `receiving` does.
+    """
+    data = await payload.read(payload.length or 0)
+    checks = _Checks(claims, payload, wants)
+    checks.update(data)
+    return Received(Body(len(data), data), *checks.settle(payload, len(data)))
 
 
 class _Checks:

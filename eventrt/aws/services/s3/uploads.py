@@ -6,7 +6,6 @@ stretches into one object and rewrites nothing.
 
 import secrets
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -188,7 +187,7 @@ class Uploads(S3Room):
                     await writer.write(piece)
             staged = await writer.seal()
             stamp = (await self.blobs.in_thread(staged.stat)).st_mtime_ns
-            filed = replace(draft, body=Body(draft.body.size), parts=(), file_stamp=stamp)
+            filed = draft._replace(body=Body(draft.body.size), parts=(), file_stamp=stamp)
             value = await self._folders.place(bucket, draft.key, staged, lambda tx: unit(tx, filed))
             writer.placed()
             return value
@@ -200,7 +199,7 @@ class Uploads(S3Room):
         upload = find_upload(tx, call, request)
         conditions = write_conditions(request)
         if conditions:
-            check_write(conditions, tx.objects.current(bucket, upload.key))
+            check_write(conditions, tx.objects.current(bucket, upload.key), upload.key)
         return bucket, upload, tx.objects.parts(upload)
 
     def _whole_checksum(self, request: Request, upload: Upload, parts: Sequence[Part]) -> Checksum | None:
