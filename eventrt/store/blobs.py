@@ -145,13 +145,8 @@ class BlobWriter:
             os.close(fd)
 
     def _place(self, target: Path) -> None:
-        try:
-            self._staged.replace(target)
-        except FileNotFoundError:
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            self._staged.replace(target)
-            if self._blobs.is_power_safe:
-                sync_folder(target.parent.parent)
+        self._blobs.have_folder(target.parent)
+        self._staged.replace(target)
         self._is_staged = False
         if self._blobs.is_power_safe:
             sync_folder(target.parent)
@@ -192,6 +187,7 @@ class Blobs:
         self._readers: Counter[str] = Counter()
         self._doomed: set[str] = set()
         self._given_up: list[str] = []
+        self._folders: set[Path] = set()
         self._bell: anyio.Event | None = None
         self._is_ready = False
 
@@ -222,6 +218,19 @@ class Blobs:
     def path(self, name: str) -> Path:
         """Return where a blob lies."""
         return self._root / name[:2] / name
+
+    def have_folder(self, folder: Path) -> None:
+        """Have a folder of blobs, and its name as durable as what is put there (in a thread).
+
+        Another thread may just have made it, so each folder counts as there only once this process has synced it.
+        """
+        if folder in self._folders:
+            return
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if self.is_power_safe:
+            sync_folder(self._root)
+            sync_folder(self._root.parent)
+        self._folders.add(folder)
 
     def staged_path(self) -> Path:
         """Return a path for a body in the making."""
