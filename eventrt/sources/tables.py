@@ -4,13 +4,21 @@ The door (`aws.services.dynamodb`) checks what a caller sent and words the answe
 its index entries, its expiry and the record of its change together.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from eventrt.core.tables.errors import ConditionFailed, TableError
-from eventrt.core.tables.schema import Index, Key, Table
+from eventrt.core.tables.schema import (
+    MAXIMUM_PARTITION_KEY_BYTES,
+    MAXIMUM_SORT_KEY_BYTES,
+    Index,
+    Key,
+    Table,
+    partition_bytes,
+    sort_bytes,
+)
 from eventrt.core.tables.updates import Update, apply_update
-from eventrt.core.tables.values import MAX_DEPTH, MAX_ITEM_BYTES, Item, Value, size_of_item, type_of
+from eventrt.core.tables.values import MAX_DEPTH, MAX_ITEM_BYTES, Item, Value, size_of, size_of_item, type_of
 from eventrt.sources import table_streams
 from eventrt.sources.table_streams import Changes
 from eventrt.store.api import Tx
@@ -64,15 +72,12 @@ def kept(item: Item) -> Stored:
     return Stored(encode(item), size, item)
 
 
-def check_index_keys(table: Table, item: Item, names: Iterable[str] | None = None) -> None:
-    """Refuse an item whose attributes do not fit the keys of an index. Args: names: only these attributes.
-
-    Raises: TableError.
-    """
+def check_index_keys(table: Table, item: Item) -> None:
+    """Refuse an item to be put whose attributes do not fit the keys of an index (raises TableError)."""
     for index in table.indexes:
         for name, expected in index.key.types().items():
             value = item.get(name)
-            if value is None or (names is not None and name not in names):
+            if value is None:
                 continue
             actual = type_of(value)
             if actual != expected:
@@ -87,6 +92,36 @@ def check_index_keys(table: Table, item: Item, names: Iterable[str] | None = Non
                     f"supported. The AttributeValue for a key attribute cannot contain an empty {kind} value. "
                     f"IndexName: {index.name}, IndexKey: {name}"
                 )
+            if name == index.key.partition:
+                partition_bytes(value)
+            else:
+                sort_bytes(value)
+
+
+def check_updated_index_keys(table: Table, item: Item, names: Collection[str]) -> None:
+    """Refuse an update that lets these attributes not fit the keys of an index (raises TableError)."""
+    for index in table.indexes:
+        for name, expected in index.key.types().items():
+            value = item.get(name)
+            if value is None or name not in names:
+                continue
+            actual = type_of(value)
+            if actual != expected:
+                raise TableError(
+                    "The update expression attempted to update the secondary index key to unsupported type"
+                )
+            if not value[actual]:
+                kind = "string" if actual == "S" else "binary"
+                raise TableError(
+                    "One or more parameter values are not valid. The update expression attempted to update a "
+                    "secondary index key to a value that is not supported. The AttributeValue for a key attribute "
+                    f"cannot contain an empty {kind} value."
+                )
+            most = MAXIMUM_PARTITION_KEY_BYTES if name == index.key.partition else MAXIMUM_SORT_KEY_BYTES
+            if size_of(value) > most:
+                raise TableError(
+                    "The update expression attempted to update the secondary index key beyond allowed size limits"
+                )
 
 
 class Refusal(ConditionFailed):
@@ -97,9 +132,11 @@ class Refusal(ConditionFailed):
         self.stored = stored
 
 
-def check(tx: Tx, table: Table, key: Key, condition: Test) -> None:
-    """Refuse when the item of a key does not meet a condition (raises Refusal)."""
-    _met(tx.tables.get(table, key), condition)
+def check(tx: Tx, table: Table, key: Key, condition: Test) -> Stored | None:
+    """Return the item of a key; refuse when it does not meet a condition (raises Refusal)."""
+    stored = tx.tables.get(table, key)
+    _met(stored, condition)
+    return stored
 
 
 def _met(before: Stored | None, condition: Test | None) -> None:
@@ -146,7 +183,7 @@ def update(
     if any(len(path) > 1 for path, _ in update.sets):
         _check_depth(item)
     if table.indexes:
-        check_index_keys(table, item, {str(path[0]) for path in update.paths})
+        check_updated_index_keys(table, item, {str(path[0]) for path in update.paths})
     after = Stored(encode(item), size, item)
     tx.tables.put(table, key, after, before=before)
     if table.is_followed:
@@ -210,36 +247,51 @@ def _check_value_depth(value: Value, depth: int) -> None:
 class Page:
     """What one Query or Scan found: the rows that passed the filter, how many were looked at, their bytes.
 
-    `last` is the row to go on from; None at the end.
+    `last` is the row to go on from; None at the end. `fetched` are the sizes of the items that an index fetched from
+    its table.
     """
 
     rows: Sequence[Row]
     scanned: int
     size_bytes: int
     last: Row | None
+    fetched: Sequence[int] = ()
 
 
-def page(rows: Iterable[Row], *, limit: int | None, keeps: Test | None, shows: Callable[[Row], Row] | None) -> Page:
+def page(
+    rows: Iterable[Row],
+    *,
+    limit: int | None,
+    keeps: Test | None,
+    shows: Callable[[Row], Row] | None,
+    weighs: Callable[[Item], int] | None = None,
+) -> Page:
     """Take rows until so many were looked at, or a megabyte of them.
 
-    Args: keeps: the filter. shows: turns a row into what the index that is read holds of it.
+    Args: keeps: the filter. shows: turns a row into what the index that is read holds of it. weighs: what an item
+        weighs in the index that is read, where the item itself is fetched from the table.
     """
     found: list[Row] = []
+    fetched: list[int] = []
     scanned = size = 0
     last: Row | None = None
     for row in rows:
         if shows is not None:
             row = shows(row)
-        if size + row.stored.size_bytes > PAGE_BYTES and scanned:
-            return Page(found, scanned, size, last)
+        row_size = row.stored.size_bytes
+        if weighs is not None:
+            fetched.append(row_size)
+            row_size = weighs(row.stored.item)
+        if size + row_size > PAGE_BYTES and scanned:
+            return Page(found, scanned, size, last, fetched[:scanned])
         scanned += 1
-        size += row.stored.size_bytes
+        size += row_size
         last = row
         if keeps is None or keeps(row.stored.item):
             found.append(row)
         if scanned == limit:
-            return Page(found, scanned, size, last)
-    return Page(found, scanned, size, None)
+            return Page(found, scanned, size, last, fetched)
+    return Page(found, scanned, size, None, fetched)
 
 
 def projected(table: Table, index: Index) -> Callable[[Row], Row] | None:

@@ -395,9 +395,13 @@ def test_segments_must_make_sense(tables: Any) -> None:
         ),
         (
             {"id": {"S": "p"}, "n": {"N": "99"}},
-            "The provided starting key is outside query boundaries based on provided conditions",
+            "The provided starting key does not match the range key predicate",
         ),
-        ({"id": {"S": "p"}}, "The provided starting key is invalid"),
+        ({"id": {"S": "p"}}, "Exclusive Start Key must have same size as table's key schema"),
+        (
+            {"id": {"S": "p"}, "x": {"S": "p"}},
+            "The provided starting key is invalid: The provided key element does not match the schema",
+        ),
     ],
 )
 def test_a_starting_key_must_be_of_the_range_that_is_read(tables: Any, start: dict[str, Any], message: str) -> None:

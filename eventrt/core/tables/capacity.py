@@ -3,11 +3,11 @@
 Source: DynamoDB developer guide, "Read and write operations"; transactions cost twice.
 """
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventrt.core.tables.schema import Table
+from eventrt.core.tables.schema import Index, Table
+from eventrt.core.tables.values import Item, size_of_item
 
 READ_BYTES, WRITE_BYTES = 4096, 1024
 
@@ -23,6 +23,33 @@ def write_units(*sizes: int) -> float:
     return float(max(1, -(-max(sizes, default=0) // WRITE_BYTES)))
 
 
+def entry_of(table: Table, index: Index, item: Item | None) -> Item | None:
+    """Return what an index holds of an item; None when the item is not in it."""
+    if item is None or not all(name in item for name in index.key.names):
+        return None
+    if index.projection == "ALL":
+        return item
+    names = {*table.key.names, *index.key.names, *index.projected}
+    return {name: value for name, value in item.items() if name in names}
+
+
+def entry_size(table: Table, index: Index, item: Item) -> int:
+    """Return what an item weighs in an index; nothing when it is not in it."""
+    entry = entry_of(table, index, item)
+    return size_of_item(entry) if entry is not None else 0
+
+
+def _index_units(table: Table, index: Index, before: Item | None, after: Item | None) -> float:
+    """Return what a write of an item costs an index (developer guide, "Global secondary indexes", write capacity)."""
+    old, new = entry_of(table, index, before), entry_of(table, index, after)
+    if old is None or new is None:
+        entry = old if old is not None else new
+        return write_units(size_of_item(entry)) if entry is not None else 0.0
+    if any(old[name] != new[name] for name in index.key.names):  # it goes from one place to another
+        return write_units(size_of_item(old)) + write_units(size_of_item(new))
+    return 0.0 if old == new else write_units(size_of_item(old), size_of_item(new))
+
+
 @dataclass(slots=True)
 class Capacity:
     """What one request consumed of one table and its indexes."""
@@ -30,6 +57,8 @@ class Capacity:
     table: Table
     units: float = 0.0
     indexes: dict[str, float] = field(default_factory=dict)
+    name: str = ""
+    """The table as the request named it, where that was not by its name: AWS repeats an ARN."""
     kind: str = ""
     """`ReadCapacityUnits` or `WriteCapacityUnits` where the answer tells them apart (transactions)."""
 
@@ -46,23 +75,18 @@ class Capacity:
         for name, units in other.indexes.items():
             self.add(units, name)
 
-    def add_write(self, before: Mapping[str, Any] | None, after: Mapping[str, Any] | None, *sizes: int) -> None:
-        """Count a write of the table, and of the indexes that the item is or was in."""
-        self.add(write_units(*sizes))
+    def add_write(self, before: Item | None, after: Item | None, *sizes: int, times: int = 1) -> None:
+        """Count a write of the table, and of the indexes whose entries it changes. Args: times: 2 in a transaction."""
+        self.add(times * write_units(*sizes))
         for index in self.table.indexes:
-            keys = [
-                tuple(str(item.get(name)) for name in index.key.names)
-                for item in (before, after)
-                if item is not None and all(name in item for name in index.key.names)
-            ]
-            if keys and not (len(keys) == 2 and keys[0] == keys[1] and before == after):
-                moves = len(keys) == 2 and keys[0] != keys[1]
-                self.add(write_units(*sizes) * (2 if moves else 1), index.name)
+            units = _index_units(self.table, index, before, after)
+            if units:
+                self.add(times * units, index.name)
 
     def shown(self, how: str) -> dict[str, Any]:
         """Return the ConsumedCapacity member. Args: how: TOTAL or INDEXES."""
         total = self.units + sum(self.indexes.values())
-        shown: dict[str, Any] = {"TableName": self.table.name, "CapacityUnits": total}
+        shown: dict[str, Any] = {"TableName": self.name or self.table.name, "CapacityUnits": total}
         if self.kind:
             shown[self.kind] = total
         if how == "INDEXES":

@@ -193,11 +193,17 @@ class _Parser:
             self._parentheses = (outer, reader.position)
             return condition
         if reader.token.kind == "name" and reader.token.text != "size" and reader.peek().text == "(":
-            return self._function(reader.advance())
+            token = reader.advance()
+            function = self._function(token)
+            after = reader.token
+            if (after.kind == "operator" and after.text in COMPARATORS) or reader.at_keyword("BETWEEN", "IN"):
+                raise self._misplaced(token)  # what it says is a condition, not a value to compare
+            return function
         return self._comparison()
 
     def _comparison(self) -> Condition:
         reader = self.reader
+        token = reader.token
         left = self._operand()
         self._count()
         if reader.accept_keyword("BETWEEN"):
@@ -227,6 +233,8 @@ class _Parser:
                     self._check_type(operator, operand, ("S", "N", "B"))
             self._check_distinct(operator, left, right)
             return Comparison(operator, left, right)
+        if isinstance(left, Size):
+            raise self._misplaced(token)
         raise reader.syntax_error()
 
     def _operand(self) -> Operand:
@@ -249,6 +257,7 @@ class _Parser:
         raise reader.syntax_error()
 
     def _function(self, token: Token) -> Condition:
+        reader = self.reader
         arguments = self._arguments(token)
         name = token.text
         self._count()
@@ -256,7 +265,7 @@ class _Parser:
         second = arguments[1] if len(arguments) > 1 else None
         wants_path = name in ("attribute_exists", "attribute_not_exists", "attribute_type")
         if wants_path and not isinstance(first, Attribute):
-            raise self._wrong_type(name, first)
+            raise reader.error(f"Operator or function requires a document path; operator or function: {name}")
         if second is None:
             assert isinstance(first, Attribute)
             return Function(name, first.path, None)
@@ -275,7 +284,7 @@ class _Parser:
         reader = self.reader
         name = token.text
         if name in _UPDATE_FUNCTIONS:
-            raise self._misplaced(token)
+            raise reader.error(f"The function is not allowed in a condition expression; function: {name}")
         if name not in _FUNCTIONS:
             raise reader.error(f"Invalid function name; function: {name}")
         reader.expect("(")
@@ -291,7 +300,9 @@ class _Parser:
         return arguments
 
     def _misplaced(self, token: Token) -> Exception:
-        if token.text not in _FUNCTIONS and token.text not in _UPDATE_FUNCTIONS:
+        if token.text in _UPDATE_FUNCTIONS:
+            return self.reader.error(f"The function is not allowed in a condition expression; function: {token.text}")
+        if token.text not in _FUNCTIONS:
             return self.reader.error(f"Invalid function name; function: {token.text}")
         return self.reader.error(
             f"The function is not allowed to be used this way in an expression; function: {token.text}"

@@ -33,7 +33,7 @@ def new_table(asked: Asked, *, account_id: str, region: str, name: str, uuid: st
     types = attribute_types(asked["AttributeDefinitions"])
     billing_mode = asked.get("BillingMode", "PROVISIONED")
     throughput = throughput_of(asked, billing_mode)
-    key = key_schema(asked["KeySchema"], types)
+    key = key_schema(asked["KeySchema"], types, of_index=False)
     indexes = _indexes(asked, key, types, billing_mode)
     _check_used(key, indexes, types)
     settings = {
@@ -41,6 +41,7 @@ def new_table(asked: Asked, *, account_id: str, region: str, name: str, uuid: st
         for member in ("SSESpecification", "OnDemandThroughput", "WarmThroughput")
         if asked.get(member)
     }
+    _check_encryption(asked)
     _check_on_demand(asked, billing_mode)
     return Table(
         0,
@@ -66,17 +67,20 @@ def attribute_types(definitions: Sequence[Asked]) -> dict[str, KeyType]:
     types: dict[str, KeyType] = {}
     for definition in definitions:
         name = definition["AttributeName"]
-        if name in types and types[name] != definition["AttributeType"]:
-            invalid(f"Cannot add, delete, or update attribute {name}: it is defined twice")
+        if name in types:
+            raise TableError("Cannot have two attributes with the same name")
         types[name] = definition["AttributeType"]
     return types
 
 
-def key_schema(elements: Sequence[Asked], types: Mapping[str, KeyType]) -> KeySchema:
-    """Return a key as KeySchema describes it (raises TableError)."""
+def key_schema(elements: Sequence[Asked], types: Mapping[str, KeyType], *, of_index: bool = True) -> KeySchema:
+    """Return the key of an index, or of a table, as KeySchema describes it (raises TableError)."""
     if not 1 <= len(elements) <= 2:
+        shown = ", ".join(
+            f"KeySchemaElement(attributeName={one['AttributeName']}, keyType={one['KeyType']})" for one in elements
+        )
         raise TableError(
-            f"1 validation error detected: Value '{list(elements)}' at 'keySchema' failed to satisfy constraint: "
+            f"1 validation error detected: Value '[{shown}]' at 'keySchema' failed to satisfy constraint: "
             "Member must have length less than or equal to 2"
         )
     names = [element["AttributeName"] for element in elements]
@@ -87,6 +91,8 @@ def key_schema(elements: Sequence[Asked], types: Mapping[str, KeyType]) -> KeySc
     if len(set(names)) != len(names):
         raise TableError("Both the Hash Key and the Range Key element in the KeySchema have the same name")
     if any(name not in types for name in names):
+        if not of_index:
+            raise TableError("Invalid KeySchema: Some index key attribute have no definition")
         invalid(
             "Some index key attributes are not defined in AttributeDefinitions. "
             f"Keys: [{', '.join(names)}], AttributeDefinitions: [{', '.join(types)}]"
@@ -99,13 +105,16 @@ def key_schema(elements: Sequence[Asked], types: Mapping[str, KeyType]) -> KeySc
 def throughput_of(asked: Asked, billing_mode: str, index: str | None = None) -> tuple[int, int]:
     """Return the read and write units of a table or index; zeros when it is billed per request (raises TableError)."""
     given = asked.get("ProvisionedThroughput")
-    where = f" for index: {index}" if index is not None else ""
     if billing_mode == "PAY_PER_REQUEST":
         # Clients that always send it send zeros.
         if given is not None and (given["ReadCapacityUnits"], given["WriteCapacityUnits"]) != (0, 0):
+            if index is not None:
+                invalid(
+                    f"ProvisionedThroughput should not be specified for index: {index} when BillingMode is "
+                    "PAY_PER_REQUEST"
+                )
             invalid(
-                "Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is "
-                f"PAY_PER_REQUEST{where}"
+                "Neither ReadCapacityUnits nor WriteCapacityUnits can be specified when BillingMode is PAY_PER_REQUEST"
             )
         return 0, 0
     if given is None:
@@ -113,6 +122,12 @@ def throughput_of(asked: Asked, billing_mode: str, index: str | None = None) -> 
             invalid(f"ProvisionedThroughput must be specified for index: {index}")
         invalid("ReadCapacityUnits and WriteCapacityUnits must both be specified when BillingMode is PROVISIONED")
     return given["ReadCapacityUnits"], given["WriteCapacityUnits"]
+
+
+def _check_encryption(asked: Asked) -> None:
+    specification = asked.get("SSESpecification") or {}
+    if specification.get("SSEType") == "AES256":
+        invalid("SSEType AES256 is not supported: the only supported value is KMS")
 
 
 def _check_on_demand(asked: Asked, billing_mode: str) -> None:
@@ -235,6 +250,8 @@ def tags_of(tags: Sequence[Asked]) -> dict[str, str]:
     """Return tags as a map (raises TableError: one key twice, too many)."""
     found: dict[str, str] = {}
     for tag in tags:
+        if tag["Key"].lower().startswith("aws:"):
+            invalid(f"Tag keys that begin with aws: are reserved: {tag['Key']}")
         if tag["Key"] in found:
             invalid(f"Duplicate tag key: {tag['Key']}")
         found[tag["Key"]] = tag["Value"]
@@ -261,6 +278,7 @@ def changed(table: Table, asked: Asked) -> dict[str, Any]:
                 raise TableError(_same_throughput(throughput))
         else:
             changes.update(billing_mode=mode, throughput=throughput)
+    _check_encryption(asked)
     _check_on_demand(asked, mode)
     if "DeletionProtectionEnabled" in asked:
         changes["is_protected"] = asked["DeletionProtectionEnabled"]

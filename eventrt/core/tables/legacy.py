@@ -111,8 +111,11 @@ def _operands(name: str, said: Mapping[str, Any]) -> tuple[str, list[Value]]:
         raise TableError(f"{_INVALID}Invalid number of argument(s) for the {operator} ComparisonOperator")
     for value in values:
         tag = type_of(value)
-        scalars = ("S", "B") if operator == "BEGINS_WITH" else ("S", "N", "B")
-        if operator not in ("EQ", "NE", "CONTAINS", "NOT_CONTAINS") and tag not in scalars:
+        if operator in ("CONTAINS", "NOT_CONTAINS"):
+            fits = tag not in ("SS", "NS", "BS")
+        else:
+            fits = operator in ("EQ", "NE") or tag in (("S", "B") if operator == "BEGINS_WITH" else ("S", "N", "B"))
+        if not fits:
             raise TableError(f"{_INVALID}ComparisonOperator {operator} is not valid for {tag} AttributeValue type")
     if operator == "BETWEEN":
         order = compare(values[0], values[1])
@@ -149,11 +152,13 @@ def _condition(name: str, said: Mapping[str, Any], bindings: Bindings) -> Condit
 
 def key_conditions_of(conditions: Mapping[str, Mapping[str, Any]]) -> dict[str, KeyCondition]:
     """Return KeyConditions, by attribute (raises TableError)."""
+    if not 1 <= len(conditions) <= 2:
+        raise TableError("Conditions can be of length 1 or 2 only")
     found: dict[str, KeyCondition] = {}
     for name, said in conditions.items():
         operator, values = _operands(name, said)
         if operator in ("NE", "NULL", "NOT_NULL", "CONTAINS", "NOT_CONTAINS", "IN"):
-            raise TableError(f"Attempted conditional constraint is not an indexable operation: {operator}")
+            raise TableError("Attempted conditional constraint is not an indexable operation")
         translated = {"BEGINS_WITH": "begins_with", "BETWEEN": "BETWEEN"}.get(operator) or _OPERATORS[operator]
         found[name] = KeyCondition(name, translated, tuple(values))
     return found
@@ -189,4 +194,4 @@ def update_of(updates: Mapping[str, Mapping[str, Any]]) -> tuple[Update, dict[st
             adds.append((path, literal.name))
         else:
             raise TableError(f"{_INVALID}ADD action is not supported for the type {tag}")
-    return Update(tuple(sets), tuple(removes), tuple(adds), tuple(deletes)), bindings.values
+    return Update(tuple(sets), tuple(removes), tuple(adds), tuple(deletes), is_older=True), bindings.values

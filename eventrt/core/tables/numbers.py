@@ -33,7 +33,8 @@ def number_of(text: str) -> Decimal:
 @lru_cache(maxsize=4096)
 def _number_of(text: str) -> Decimal:
     if not _NUMBER.match(text):
-        raise TableError(f"The parameter cannot be converted to a numeric value: {text}")
+        said = f": {text}" if text else ""
+        raise TableError(f"The parameter cannot be converted to a numeric value{said}")
     number = Decimal(text).normalize(_WIDE)
     if not number:
         return Decimal(0)

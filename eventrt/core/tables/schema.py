@@ -141,6 +141,17 @@ def partition_bytes(value: Value) -> bytes:
     return hashlib.md5(encoded, usedforsecurity=False).digest()[:HASH_BYTES] + encoded
 
 
+def sort_bytes(value: Value) -> bytes:
+    """Return the bytes of a sort key value, which sort as it does (raises TableError: it is too long)."""
+    encoded = _encoded(value)
+    if len(encoded) > MAXIMUM_SORT_KEY_BYTES:
+        raise TableError(
+            "One or more parameter values were invalid: Aggregated size of all range keys has exceeded the size limit"
+            " of 1024 bytes"
+        )
+    return encoded
+
+
 def key_of(schema: KeySchema, item: Item) -> Key:
     """Return the key of an item or key map.
 
@@ -150,13 +161,7 @@ def key_of(schema: KeySchema, item: Item) -> Key:
     hashed = partition_bytes(partition)
     if schema.sort is None:
         return Key(hashed)
-    sort = _encoded(_checked_key(schema.sort, schema.sort_type, item))
-    if len(sort) > MAXIMUM_SORT_KEY_BYTES:
-        raise TableError(
-            "One or more parameter values were invalid: Aggregated size of all range keys has exceeded the size limit"
-            " of 1024 bytes"
-        )
-    return Key(hashed, sort)
+    return Key(hashed, sort_bytes(_checked_key(schema.sort, schema.sort_type, item)))
 
 
 def index_key_of(schema: KeySchema, item: Item) -> Key | None:

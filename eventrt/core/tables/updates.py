@@ -27,6 +27,7 @@ _CONDITION_FUNCTIONS = (
 )
 _INVALID_PATH = "The document path provided in the update expression is invalid for update"
 _WRONG_TYPE = "An operand in the update expression has an incorrect data type"
+_OLDER_WRONG_TYPE = "Type mismatch for attribute to update"
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +81,8 @@ class Update:
     removes: tuple[Path, ...] = ()
     adds: tuple[tuple[Path, str], ...] = ()
     deletes: tuple[tuple[Path, str], ...] = ()
+    is_older: bool = False
+    """Does it come from AttributeUpdates? They have a sentence of their own for a wrong type."""
 
     @property
     def paths(self) -> tuple[Path, ...]:
@@ -172,9 +175,7 @@ class _Parser:
     def _function(self, token: Token) -> Operand:
         reader = self.reader
         if token.text in _CONDITION_FUNCTIONS:
-            raise reader.error(
-                f"The function is not allowed to be used this way in an expression; function: {token.text}"
-            )
+            raise reader.error(f"The function is not allowed in an update expression; function: {token.text}")
         if token.text not in _FUNCTIONS:
             raise reader.error(f"Invalid function name; function: {token.text}")
         reader.expect("(")
@@ -202,11 +203,12 @@ class _Parser:
 
     def _wrong_type(self, operator: str, tag: str) -> TableError:
         names = {"S": "STRING", "N": "NUMBER", "B": "BINARY", "M": "MAP", "L": "LIST", "BOOL": "BOOLEAN"}
-        shown_type = names.get(tag, tag) if operator in ("ADD", "DELETE") else tag
-        return self.reader.error(
-            "Incorrect operand type for operator or function; "
-            f"operator{'' if operator in ('ADD', 'DELETE') else ' or function'}: {operator}, operand type: {shown_type}"
-        )
+        sentence = "Incorrect operand type for operator or function; operator"
+        if operator in ("ADD", "DELETE"):
+            return self.reader.error(
+                f"{sentence}: {operator}, operand type: {names.get(tag, tag)}, typeSet: ALLOWED_FOR_{operator}_OPERAND"
+            )
+        return self.reader.error(f"{sentence} or function: {operator}, operand type: {tag}")
 
 
 def apply_update(update: Update, item: Item, given: Mapping[str, Value]) -> dict[str, Value]:
@@ -215,6 +217,15 @@ def apply_update(update: Update, item: Item, given: Mapping[str, Value]) -> dict
     Args: given: what the placeholders mean.
     Raises: TableError: a path leads through what is not there, or an operand has the wrong type.
     """
+    try:
+        return _applied(update, item, given)
+    except TableError as error:
+        if update.is_older and str(error) == _WRONG_TYPE:
+            raise TableError(_OLDER_WRONG_TYPE) from None
+        raise
+
+
+def _applied(update: Update, item: Item, given: Mapping[str, Value]) -> dict[str, Value]:
     after = _Draft(item)
     # Every operand is read before anything is written.
     values = [(path, _evaluate(operand, item, given)) for path, operand in update.sets]

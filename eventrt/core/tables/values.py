@@ -33,7 +33,11 @@ _WIRE_TYPES = {
 MAX_DEPTH = 32
 MAX_NAME_BYTES = 65_535
 MAX_ITEM_BYTES = 400 * 1024
-_SET_NAMES = {"SS": "string set", "NS": "number set", "BS": "binary set"}
+_EMPTY_SETS = {
+    "SS": "An string set  may not be empty",
+    "NS": "An number set  may not be empty",
+    "BS": "Binary sets should not be empty",
+}
 
 
 def type_of(value: Value) -> str:
@@ -105,7 +109,7 @@ def checked(value: Any, depth: int = 1) -> Value:
         if content.__class__ is list:
             _check_depth(depth)
             return {"L": [checked(inner, depth + 1) for inner in content]}
-    elif tag in _SET_NAMES and content.__class__ is list:
+    elif tag in _EMPTY_SETS and content.__class__ is list:
         return {tag: _checked_set(tag, content)}
     if content is None or tag not in _KNOWN:
         raise TableError("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
@@ -144,7 +148,7 @@ def _not_a(wanted: str, value: Any) -> str:
 
 def _checked_set(tag: str, content: list[Any]) -> list[Any]:
     if not content:
-        raise TableError(f"One or more parameter values were invalid: An {_SET_NAMES[tag]}  may not be empty")
+        raise TableError(f"One or more parameter values were invalid: {_EMPTY_SETS[tag]}")
     if tag == "BS":
         members: list[Any] = [_bytes_of(member) for member in content]
     else:
@@ -153,8 +157,13 @@ def _checked_set(tag: str, content: list[Any]) -> list[Any]:
                 raise Malformed(_not_a("String", member))
         members = [canonical(member) for member in content] if tag == "NS" else list(content)
     if len(set(members)) != len(members):
-        shown = ", ".join(member.decode("latin-1") if isinstance(member, bytes) else member for member in members)
-        raise TableError(f"One or more parameter values were invalid: Input collection [{shown}] contains duplicates.")
+        if tag == "NS":
+            raise TableError("Input collection contains duplicates")
+        shown = ", ".join(base64.b64encode(one).decode() if isinstance(one, bytes) else one for one in members)
+        kind = "of type BS" if tag == "BS" else ""
+        raise TableError(
+            f"One or more parameter values were invalid: Input collection [{shown}]{kind} contains duplicates."
+        )
     return members
 
 

@@ -101,7 +101,7 @@ def test_values_of_different_types_and_missing_ones_compare_as_false(text: str) 
         ),
         (
             "if_not_exists(n, :one)",
-            "The function is not allowed to be used this way in an expression; function: if_not_exists",
+            "The function is not allowed in a condition expression; function: if_not_exists",
         ),
         (
             "begins_with(n)",
@@ -193,9 +193,15 @@ def test_a_set_that_loses_its_last_member_is_gone() -> None:
                 "path one: [a, [0]], path two: [a, b]"
             ),
         ),
-        ("SET a = size(n)", "The function is not allowed to be used this way in an expression; function: size"),
+        ("SET a = size(n)", "The function is not allowed in an update expression; function: size"),
         ("UPDATE a", 'Syntax error; token: "UPDATE", near: "UPDATE a"'),
-        ("ADD n :s", "Incorrect operand type for operator or function; operator: ADD, operand type: STRING"),
+        (
+            "ADD n :s",
+            (
+                "Incorrect operand type for operator or function; operator: ADD, operand type: STRING, "
+                "typeSet: ALLOWED_FOR_ADD_OPERAND"
+            ),
+        ),
         (
             "SET n = n + :s",
             "Incorrect operand type for operator or function; operator or function: +, operand type: S",

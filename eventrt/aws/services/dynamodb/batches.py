@@ -56,7 +56,7 @@ class Batches(TablesRoom):
                 if len(set(keys)) != len(keys):
                     raise TableError(_DUPLICATES)
                 items = found[name] = []
-                capacity = Capacity(table)
+                capacity = Capacity(table, name=name)
                 for key, raw in zip(keys, one.raw, strict=True):
                     if size >= MAXIMUM_ANSWER_BYTES:
                         left.setdefault(name, []).append(raw)
@@ -92,7 +92,7 @@ class Batches(TablesRoom):
             changes = Changes(tx)
             for name, writes in drafts.items():
                 table = find_table(tx, call, name)
-                capacity, named = Capacity(table), [item for item, _ in writes]
+                capacity, named = Capacity(table, name=name), [item for item, _ in writes]
                 keys = [
                     key_of(table.key, item) if after is not None else key_of_map(table.key, item)
                     for item, after in writes
@@ -135,7 +135,7 @@ def _draft(write: Mapping[str, Any]) -> tuple[Item, Stored | None]:
             "Supplied AttributeValue has more than one datatypes set, "
             "must contain exactly one of the supported datatypes"
             if write
-            else "One or more parameter values were invalid: a WriteRequest must hold a PutRequest or a DeleteRequest"
+            else "Supplied AttributeValue is empty, must contain exactly one of the supported datatypes"
         )
     if "PutRequest" in write:
         item = checked_item(write["PutRequest"]["Item"])

@@ -31,7 +31,6 @@ _TEXTS = (
     "FilterExpression",
     "KeyConditionExpression",
 )
-_SUBSTITUTIONS = ("ExpressionAttributeNames", "ExpressionAttributeValues")
 
 
 class Parameters:
@@ -48,7 +47,7 @@ class Parameters:
         if not _LEGACY_SET.isdisjoint(request):
             _check_not_mixed(request)
         names, values = request.get("ExpressionAttributeNames"), request.get("ExpressionAttributeValues")
-        if (names is not None or values is not None) and not any(text in request for text in texts):
+        if (names is not None or values is not None) and request.keys().isdisjoint(texts):
             if names is not None:
                 raise TableError("ExpressionAttributeNames can only be specified when using expressions")
             takers = [text for text in texts if text != "ProjectionExpression"]
@@ -120,6 +119,3 @@ def _check_not_mixed(request: Request) -> None:
             "Can not use both expression and non-expression parameters in the same request: "
             f"Non-expression parameters: {{{', '.join(old)}}} Expression parameters: {{{', '.join(new)}}}"
         )
-    for name in _SUBSTITUTIONS:
-        if name in request:
-            raise TableError(f"{name} can only be specified when using expressions")

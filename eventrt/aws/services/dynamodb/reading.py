@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from eventrt.aws.call import Answer, Call
 from eventrt.aws.services.dynamodb.parameters import Parameters
 from eventrt.aws.services.dynamodb.room import Request, TablesRoom, answers, consumed, find_table
-from eventrt.core.tables.capacity import Capacity, read_units
+from eventrt.core.tables.capacity import Capacity, entry_size, read_units
 from eventrt.core.tables.conditions import attributes_of
 from eventrt.core.tables.errors import TableError
 from eventrt.core.tables.keyconditions import KeyRange, key_range, range_of
@@ -23,6 +24,7 @@ from eventrt.store.tables import Place
 
 _OUTSIDE = "The provided starting key is outside query boundaries based on provided conditions"
 _INVALID_START = "The provided starting key is invalid"
+_INVALID_START_SIZE = "Exclusive Start Key must have same size as table's key schema"
 
 
 class Reading(TablesRoom):
@@ -33,7 +35,7 @@ class Reading(TablesRoom):
         """Return a page of one partition, in order of the sort key."""
         parameters = Parameters(request, ("ProjectionExpression", "FilterExpression", "KeyConditionExpression"))
         text = request.get("KeyConditionExpression")
-        if text is None and not request.get("KeyConditions"):
+        if text is None and "KeyConditions" not in request:
             raise TableError(
                 "Either the KeyConditions or KeyConditionExpression parameter must be specified in the request."
             )
@@ -47,7 +49,7 @@ class Reading(TablesRoom):
         descending = not request.get("ScanIndexForward", True)
 
         def unit(tx: Tx) -> tuple[View, shelf.Page]:
-            view = _view(find_table(tx, call, request["TableName"]), request, paths, verb="Query")
+            view = _view(find_table(tx, call, request["TableName"]), request, paths, verb="Querying")
             for name in filtered:
                 if name in view.schema.names:
                     raise TableError(
@@ -66,7 +68,7 @@ class Reading(TablesRoom):
                 descending=descending,
                 after=_within(view.place(start), wanted, descending=descending),
             )
-            return view, shelf.page(rows, limit=request.get("Limit"), keeps=keeps, shows=view.shows)
+            return view, shelf.page(rows, limit=request.get("Limit"), keeps=keeps, shows=view.shows, weighs=view.weighs)
 
         view, page = await self._store.read(unit)
         return _shown(request, view, page)
@@ -81,14 +83,14 @@ class Reading(TablesRoom):
         start = _start_of(request)
 
         def unit(tx: Tx) -> tuple[View, shelf.Page]:
-            view = _view(find_table(tx, call, request["TableName"]), request, paths, verb="Scan")
+            view = _view(find_table(tx, call, request["TableName"]), request, paths, verb="Scanning")
             after = view.place(start)
             if after is not None and not _is_within((after.index_key or after.key).partition, bounds):
                 raise TableError(
                     "The provided Exclusive start key does not map to the provided Segment and TotalSegments values."
                 )
             rows = tx.tables.scan(view.table, view.index.id if view.index is not None else None, bounds, after=after)
-            return view, shelf.page(rows, limit=request.get("Limit"), keeps=keeps, shows=view.shows)
+            return view, shelf.page(rows, limit=request.get("Limit"), keeps=keeps, shows=view.shows, weighs=view.weighs)
 
         view, page = await self._store.read(unit)
         return _shown(request, view, page)
@@ -96,7 +98,10 @@ class Reading(TablesRoom):
 
 @dataclass(frozen=True, slots=True)
 class View:
-    """What a request reads: a table or one of its indexes, and how much of each item it shows."""
+    """What a request reads: a table or one of its indexes, and how much of each item it shows.
+
+    `weighs` says what an item weighs in a local index that fetches from its table what it does not hold.
+    """
 
     table: Table
     index: Index | None
@@ -104,14 +109,17 @@ class View:
     paths: tuple[Path, ...] | None
     shows: Callable[[Any], Any] | None
     counts_only: bool
+    weighs: Callable[[Item], int] | None = None
 
     def place(self, start: Item | None) -> Place | None:
         """Return the place that an ExclusiveStartKey means (raises TableError)."""
         if start is None:
             return None
         names = {*self.table.key.names, *self.schema.names}
+        if len(start) != len(names):
+            raise TableError(_INVALID_START if self.index is not None else _INVALID_START_SIZE)
         if set(start) != names:
-            raise TableError(_INVALID_START)
+            raise TableError(f"{_INVALID_START}: The provided key element does not match the schema")
         try:
             own = key_of(self.table.key, start)
             return Place(own, key_of(self.schema, start) if self.index is not None else None)
@@ -142,6 +150,7 @@ def _view(table: Table, request: Request, paths: tuple[Path, ...] | None, *, ver
             raise TableError(f"Cannot read from backfilling global secondary index: {name}")
     _check_select(select, request, index, verb=verb)
     shows = shelf.projected(table, index) if index is not None else None
+    weighs: Callable[[Item], int] | None = None
     if index is not None and shows is not None:
         held = {*table.key.names, *index.key.names, *index.projected}
         missing = [str(path[0]) for path in paths or () if path[0] not in held]
@@ -153,8 +162,9 @@ def _view(table: Table, request: Request, paths: tuple[Path, ...] | None, *, ver
                 )
         elif missing or select == "ALL_ATTRIBUTES":
             shows = None  # a local index fetches what it does not hold from the table
+            weighs = partial(entry_size, table, index)
     schema = index.key if index is not None else table.key
-    return View(table, index, schema, paths, shows, counts_only=select == "COUNT")
+    return View(table, index, schema, paths, shows, select == "COUNT", weighs)
 
 
 def _check_select(select: str | None, request: Request, index: Index | None, *, verb: str) -> None:
@@ -171,7 +181,7 @@ def _check_select(select: str | None, request: Request, index: Index | None, *, 
     if select == "ALL_PROJECTED_ATTRIBUTES" and index is None:
         raise TableError(
             "One or more parameter values were invalid: ALL_PROJECTED_ATTRIBUTES can be used only when "
-            f"{verb}ing using an IndexName"
+            f"{verb} using an IndexName"
         )
     if member is not None:
         what = "only the Count" if select == "COUNT" else select
@@ -203,8 +213,10 @@ def _within(after: Place | None, wanted: KeyRange, *, descending: bool) -> Place
     if after is None:
         return None
     key: Key = after.index_key or after.key
-    if key.partition != wanted.partition or not _is_within(key.sort, wanted.bounds):
+    if key.partition != wanted.partition:
         raise TableError(_OUTSIDE)
+    if not _is_within(key.sort, wanted.bounds):
+        raise TableError("The provided starting key does not match the range key predicate")
     return after
 
 
@@ -244,12 +256,15 @@ def _shown(request: Request, view: View, page: shelf.Page) -> Answer:
     if page.last is not None:
         answer["LastEvaluatedKey"] = view.last_key(page.last.stored)
     if "ReturnConsumedCapacity" in request:
-        units = read_units(page.size_bytes, consistent=request.get("ConsistentRead", False))
-        answer.update(consumed(request, lambda: _read(view, units)))
+        answer.update(consumed(request, lambda: _read(request, view, page)))
     return answer
 
 
-def _read(view: View, units: float) -> Capacity:
+def _read(request: Request, view: View, page: shelf.Page) -> Capacity:
+    is_consistent = request.get("ConsistentRead", False)
     capacity = Capacity(view.table)
+    units = read_units(page.size_bytes, consistent=is_consistent)
     capacity.add(units, view.index.name if view.index is not None else None)
+    # What an index fetches from its table is read item by item.
+    capacity.add(sum(read_units(size, consistent=is_consistent) for size in page.fetched))
     return capacity

@@ -136,7 +136,11 @@ def _look_up(tx: Tx, call: Call, given: str) -> Table | None:
 def consumed(request: Request, capacity: Callable[[], Capacity]) -> dict[str, Any]:
     """Return the ConsumedCapacity member as the request asks for it; empty when it does not."""
     how = request.get("ReturnConsumedCapacity", "NONE")
-    return {} if how == "NONE" else {"ConsumedCapacity": capacity().shown(how)}
+    if how == "NONE":
+        return {}
+    found = capacity()
+    found.name = request.get("TableName", "")
+    return {"ConsumedCapacity": found.shown(how)}
 
 
 def collection_metrics(request: Request, table: Table, key: Item) -> dict[str, Any]:

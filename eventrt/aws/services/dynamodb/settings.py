@@ -33,16 +33,14 @@ class Settings(TablesRoom):
 
         def unit(tx: Tx) -> None:
             table = find_table_itself(tx, call, request["TableName"])
+            if not is_enabled and table.ttl_attribute is None:
+                raise TableError("TimeToLive is already disabled")
+            if table.ttl_attribute is not None and table.ttl_attribute != name:
+                raise TableError(
+                    f"TimeToLive is active on a different AttributeName: current AttributeName is {table.ttl_attribute}"
+                )
             if is_enabled and table.ttl_attribute is not None:
                 raise TableError("TimeToLive is already enabled")
-            if not is_enabled:
-                if table.ttl_attribute is None:
-                    raise TableError("TimeToLive is already disabled")
-                if table.ttl_attribute != name:
-                    raise TableError(
-                        "TimeToLive is active on a different AttributeName: current AttributeName is "
-                        f"{table.ttl_attribute}"
-                    )
             tx.tables.update(table, ttl_attribute=name if is_enabled else None, plans_expiries=is_enabled)
 
         await self._store.write(unit)

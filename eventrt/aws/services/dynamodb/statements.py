@@ -128,6 +128,7 @@ class Statements(TablesRoom):
         parsed = [_parsed(one) for one in asked]
         if len({isinstance(one, Select) for one in parsed}) > 1:
             raise TableError("Statements of a transaction must be either all reads or all writes")
+        how = request.get("ReturnConsumedCapacity", "NONE")
 
         def unit(tx: Tx) -> tuple[list[dict[str, Any]], list[Capacity]]:
             if isinstance(parsed[0], Select):
@@ -142,12 +143,11 @@ class Statements(TablesRoom):
                 tables = [find_table(tx, call, _table_of(one)) for one in parsed]
                 return [{} for _ in parsed], transactions.reread(tables)
             steps = [_step(tx, call, one, said) for one, said in zip(parsed, asked, strict=True)]
-            capacities, _ = transactions.run(tx, call, steps)
+            capacities, _ = transactions.run(tx, call, steps, counts=how != "NONE")
             return [{} for _ in parsed], capacities
 
         responses, capacities = await self._store.write(unit)
         answer: dict[str, Any] = {"Responses": responses}
-        how = request.get("ReturnConsumedCapacity", "NONE")
         if how != "NONE":
             answer["ConsumedCapacity"] = [capacity.shown(how) for capacity in capacities]
         return answer

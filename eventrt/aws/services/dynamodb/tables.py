@@ -129,7 +129,7 @@ class Tables(TablesRoom):
     @answers("UpdateTable")
     async def update_table(self, call: Call, request: Request) -> Answer:
         """Change a table's settings, its stream or its global indexes."""
-        if _CHANGES.isdisjoint(request):
+        if not any(request.get(member) not in (None, []) for member in _CHANGES):
             raise TableError(
                 "At least one of ProvisionedThroughput, BillingMode, UpdateStreamEnabled, GlobalSecondaryIndexUpdates "
                 "or SSESpecification or ReplicaUpdates is required"

@@ -12,10 +12,11 @@ from eventrt.aws.services.dynamodb.batches import collections_of
 from eventrt.aws.services.dynamodb.items import check_no_key
 from eventrt.aws.services.dynamodb.parameters import Parameters
 from eventrt.aws.services.dynamodb.room import Request, TablesRoom, answers, find_table
-from eventrt.core.tables.capacity import Capacity, read_units, write_units
+from eventrt.core.tables.capacity import Capacity, read_units
 from eventrt.core.tables.errors import TableError
 from eventrt.core.tables.projections import project
 from eventrt.core.tables.schema import Key, Table, key_of, key_of_map
+from eventrt.core.tables.updates import Update
 from eventrt.core.tables.values import Item, checked_item, size_of_item
 from eventrt.errors import ApiError
 from eventrt.sources import tables as shelf
@@ -43,6 +44,7 @@ class Step:
     size_bytes: int
     code: str = "ConditionalCheckFailed"
     """The reason's code when the condition fails."""
+    update: Update | None = None
 
 
 class Transactions(TablesRoom):
@@ -60,7 +62,7 @@ class Transactions(TablesRoom):
             for name, named, paths in asked:
                 table = find_table(tx, call, name)
                 stored = tx.tables.get(table, key_of_map(table.key, named))
-                capacity = capacities.setdefault(table.id, Capacity(table, kind="ReadCapacityUnits"))
+                capacity = capacities.setdefault(table.id, Capacity(table, name=name, kind="ReadCapacityUnits"))
                 capacity.add(2 * read_units(stored.size_bytes if stored else 0, consistent=True))
                 if stored is None:
                     responses.append({})
@@ -83,16 +85,16 @@ class Transactions(TablesRoom):
     async def transact_write_items(self, call: Call, request: Request) -> Answer:
         """Do up to 100 writes, or none of them and say why of each."""
         steps = [_step(one) for one in request["TransactItems"]]
+        how = request.get("ReturnConsumedCapacity", "NONE")
 
         def unit(tx: Tx) -> tuple[list[Capacity], list[tuple[Table, Item]]]:
             if remember(tx, call, request):
                 tables = [find_table(tx, call, step.table_name) for step in steps]
                 return reread(tables), []
-            return run(tx, call, steps)
+            return run(tx, call, steps, counts=how != "NONE")
 
         capacities, items = await self._store.write(unit)
         answer: dict[str, Any] = {}
-        how = request.get("ReturnConsumedCapacity", "NONE")
         if how != "NONE":
             answer["ConsumedCapacity"] = [capacity.shown(how) for capacity in capacities]
         answer.update(collections_of(request, items))
@@ -131,9 +133,10 @@ def reread(tables: Sequence[Table]) -> list[Capacity]:
     return list(capacities.values())
 
 
-def run(tx: Tx, call: Call, steps: Sequence[Step]) -> tuple[list[Capacity], list[tuple[Table, Item]]]:
+def run(tx: Tx, call: Call, steps: Sequence[Step], *, counts: bool) -> tuple[list[Capacity], list[tuple[Table, Item]]]:
     """Do the steps of a transaction; return what it consumed by table, and the items it wrote.
 
+    Args: counts: is anyone going to ask what it consumed?
     Raises: ApiError: TransactionCanceledException with a reason for each step; the unit is rolled back whole.
     """
     if sum(step.size_bytes for step in steps) > MAXIMUM_BYTES:
@@ -144,6 +147,8 @@ def run(tx: Tx, call: Call, steps: Sequence[Step]) -> tuple[list[Capacity], list
         table = find_table(tx, call, step.table_name)
         make = key_of if step.is_whole_item else key_of_map
         key = make(table.key, step.named)
+        if step.update is not None:
+            check_no_key(table, step.update)
         if (table.id, key) in places:
             raise TableError(_TWICE)
         places.add((table.id, key))
@@ -152,7 +157,7 @@ def run(tx: Tx, call: Call, steps: Sequence[Step]) -> tuple[list[Capacity], list
     capacities: dict[int, Capacity] = {}
     changes = Changes(tx)
     for step, (table, key) in zip(steps, found, strict=True):
-        capacity = capacities.setdefault(table.id, Capacity(table, kind="WriteCapacityUnits"))
+        capacity = capacities.setdefault(table.id, Capacity(table, name=step.table_name, kind="WriteCapacityUnits"))
         try:
             before, after = step.run(tx, table, key, changes)
         except shelf.Refusal as refusal:
@@ -164,7 +169,10 @@ def run(tx: Tx, call: Call, steps: Sequence[Step]) -> tuple[list[Capacity], list
             reasons.append({"Code": "ValidationError", "Message": str(error)})
         else:
             reasons.append({"Code": "None"})
-            capacity.add(2 * write_units(*(one.size_bytes for one in (before, after) if one is not None)))
+            if counts:
+                sizes = [one.size_bytes for one in (before, after) if one is not None]
+                old, new = (one.item if one is not None else None for one in (before, after))
+                capacity.add_write(old, new, *sizes, times=2)
     if any(reason["Code"] != "None" for reason in reasons):
         codes = ", ".join(reason["Code"] for reason in reasons)
         raise ApiError(
@@ -233,10 +241,9 @@ def update_step(name: str, named: Item, change: Any, condition: shelf.Test | Non
     """Return an update as a step."""
 
     def write(tx: Tx, table: Table, key: Key, changes: Changes) -> tuple[Stored | None, Stored | None]:
-        check_no_key(table, change[0])
         return shelf.update(tx, table, key, named, change, condition, changes)
 
-    return Step(name, named, False, write, returns_old, size_of_item(named))
+    return Step(name, named, False, write, returns_old, size_of_item(named), update=change[0])
 
 
 def delete_step(name: str, named: Item, condition: shelf.Test | None, returns_old: bool) -> Step:
@@ -252,7 +259,7 @@ def check_step(name: str, named: Item, condition: shelf.Test, returns_old: bool)
     """Return a condition check as a step: it writes nothing."""
 
     def write(tx: Tx, table: Table, key: Key, changes: Changes) -> tuple[Stored | None, Stored | None]:
-        shelf.check(tx, table, key, condition)
-        return None, None
+        stored = shelf.check(tx, table, key, condition)
+        return stored, stored
 
     return Step(name, named, False, write, returns_old, size_of_item(named))
