@@ -49,7 +49,7 @@ def show_status(client: Client, *, account: str, region: str) -> None:
         [
             row
             for mapping in mappings
-            if "shards" in mapping["poller"]
+            if "shards" in mapping["poller"] or not mapping["poller"]["running"]
             for row in _shards(client, mapping)
         ],
     )

@@ -32,6 +32,7 @@ class EmbeddedPoller:
         self._write = write
         self._stream: Stream | None = None
         self._shards: dict[str, core.Shard] = {}
+        self._is_consumer = "/consumer/" in context.source_arn
 
     async def shards(self) -> Sequence[Shard]:
         """Return every shard that the stream still has, and those it has forgotten that the mapping has not finished.
@@ -44,7 +45,7 @@ class EmbeddedPoller:
         stream = tx.streams.by_arn(self._context.source_arn)
         if stream is None:
             self._stream = None
-            raise SourceUnavailable("The stream does not exist.", retry_after_s=MISSING_RETRY_S)
+            raise self._missing()
         self._stream = stream
         present = tx.streams.shards(stream)
         names = {shard.index: shards.name_of(stream, shard) for shard in present}
@@ -63,6 +64,10 @@ class EmbeddedPoller:
             )
             for shard in present
         ]
+
+    def _missing(self) -> SourceUnavailable:
+        what = "consumer" if self._is_consumer else "stream"
+        return SourceUnavailable(f"The {what} does not exist.", retry_after_s=MISSING_RETRY_S)
 
     @contextmanager
     def watch(self, shard: Shard | None) -> Iterator[Bell]:
@@ -84,6 +89,8 @@ class EmbeddedPoller:
         stream = tx.streams.by_id(shard.stream_id)
         if stream is None:
             return Page((), after, end_of_shard=True, look_again_s=None)
+        if self._is_consumer and tx.streams.by_arn(self._context.source_arn) is None:
+            raise self._missing()  # it was deregistered; the stream is still there
         reading = shards.read(tx, shard, after=shards.sequence_of(stream, shard, after), limit=limit)
         return Page(
             self._write(tx, self._context, stream, shard, reading.records),

@@ -116,6 +116,7 @@ class ShardRunner:
         self._has_rung = False
         self._is_stopping = False
         self._presence: AbstractContextManager[None] | None = None
+        self._read_token: AbstractContextManager[None] | None = None
         self._last_error: str | None = None
         self._expired_unread_at: float | None = None
 
@@ -139,6 +140,8 @@ class ShardRunner:
             finally:
                 self._leave()
                 self._disarm()
+                if self._read_token is not None:  # a read that was cancelled before it began
+                    self._read_token.__exit__(None, None, None)
         return is_finished
 
     def stop(self) -> None:
@@ -189,7 +192,8 @@ class ShardRunner:
                     if not machine.is_caught_up:
                         await asyncio.sleep(0)  # others first: there is more to read
                 case Read(limit):
-                    start(self._read, limit, self._at_work())
+                    self._read_token = self._at_work()
+                    start(self._read, limit, self._read_token)
                 case Commit():
                     start(self._commit, action, self._at_work())
                 case Wait(until):
@@ -278,13 +282,19 @@ class ShardRunner:
                 page = await self._poller.read(self.shard, after=self._cursor, limit=limit)
             except SourceUnavailable as error:
                 self._note_problem(str(error))
-                await self._sleep(error.retry_after_s, token)
-                self._machine.not_read()
+                self._group.start_soon(self._read_again_after, error.retry_after_s)
                 return
             self._note_problem(None)
             self._feed(page)
         finally:
+            self._read_token = None
             self._done(token)
+
+    async def _read_again_after(self, seconds: float) -> None:
+        """Let the source rest, beside whatever else is going on, and then have it read again."""
+        await self._clock.sleep_until(self._clock.now() + seconds)
+        self._machine.not_read()
+        self._wake()
 
     def _feed(self, page: Page) -> None:
         if page.has_gap:

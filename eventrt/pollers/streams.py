@@ -133,9 +133,7 @@ class StreamRunner:
                 shard |= {"lag_records": 0, "iterator_age_ms": 0}
             elif isinstance(self._poller, Measures):
                 after = place.runner.checkpoint if place.runner is not None else await self._stored_position(place)
-                lag = await self._poller.lag(place.shard, after=after)
-                age_s = 0.0 if lag.oldest_at is None else max(0.0, now - lag.oldest_at)
-                shard |= {"lag_records": lag.records, "iterator_age_ms": round(age_s * 1000)}
+                shard |= await _behind(self._poller, place.shard, after, now=now)
         return shown
 
     async def _stored_position(self, place: _Place) -> str | None:
@@ -369,6 +367,46 @@ class StreamRunner:
         if results and results[0] != self._result:  # "PROBLEM: ..." sorts after "OK"
             self._result = results[0]
             self._on_result(self._result)
+
+
+async def inspect_paused(mapping: EventSourceMapping, rooms: ShardRooms, poller: ShardPoller) -> list[dict[str, Any]]:
+    """Return where a mapping that is not at work stands in each shard, and how far it is behind by now.
+
+    Nothing when it has never been enabled, or its source is not there.
+    """
+    if not mapping.has_begun:
+        return []
+    try:
+        listed = await poller.shards()
+    except SourceUnavailable:
+        return []
+    kept = await rooms.store.read(lambda tx: tx.checkpoints.of(mapping.id))
+    shards: list[dict[str, Any]] = []
+    for shard in listed:
+        checkpoint = kept.get(shard.checkpoint_key)
+        after = None if checkpoint is None else checkpoint.progress.checkpoint or None
+        is_finished = checkpoint is not None and checkpoint.is_finished
+        tried = () if checkpoint is None else checkpoint.progress.tried
+        shown = {
+            "shard_id": shard.id,
+            "state": "finished" if is_finished else "paused",
+            "checkpoint": after,
+            "attempts": max((each.invocations for lane in tried for each in lane[:1]), default=0),
+            "waiting_for": "nothing" if is_finished else "the mapping to be enabled",
+        }
+        if is_finished:
+            shown |= {"lag_records": 0, "iterator_age_ms": 0}
+        elif isinstance(poller, Measures):
+            shown |= await _behind(poller, shard, after, now=rooms.clock.now())
+        shards.append(shown)
+    return shards
+
+
+async def _behind(poller: Measures, shard: Shard, after: str | None, *, now: float) -> dict[str, int]:
+    """Return how many records follow a position, and how old the first of them is."""
+    lag = await poller.lag(shard, after=after)
+    age_s = 0.0 if lag.oldest_at is None else max(0.0, now - lag.oldest_at)
+    return {"lag_records": lag.records, "iterator_age_ms": round(age_s * 1000)}
 
 
 def _name_of(error: BaseException) -> str:

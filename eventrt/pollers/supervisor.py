@@ -26,7 +26,7 @@ from eventrt.pollers import dynamodb, kinesis
 from eventrt.pollers.reports import BatchObserver
 from eventrt.pollers.runner import Invokes, QueueRunner, Rooms
 from eventrt.pollers.shards import ShardRooms
-from eventrt.pollers.streams import StreamRunner
+from eventrt.pollers.streams import StreamRunner, inspect_paused
 from eventrt.store.api import Store, Tx
 
 _LOG = structlog.get_logger("eventrt.pollers")
@@ -169,11 +169,16 @@ class Supervisor:
         return state if post.runner is None else {**state, **post.runner.describe()}
 
     async def inspect(self, mapping_id: str) -> dict[str, Any]:
-        """Return `describe`; of a stream's mapping with how far each shard is behind."""
+        """Return `describe`; of a stream's mapping with how far each shard is behind, also while it is paused."""
         post = self._posts.get(mapping_id)
         shown = self.describe(mapping_id)
         if post is not None and isinstance(post.runner, StreamRunner):
             shown |= await post.runner.inspect()
+        elif post is None:
+            mapping = await self._store.read(lambda tx: tx.mappings.get(mapping_id))
+            if mapping is not None and mapping.kind in ("kinesis", "table"):  # a plugin's source is left alone
+                async with self._open_poller(mapping) as poller:
+                    shown["shards"] = await inspect_paused(mapping, self._shard_rooms, poller)
         return shown
 
     def describe_all(self) -> dict[str, dict[str, Any]]:

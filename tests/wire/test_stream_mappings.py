@@ -169,6 +169,18 @@ def test_a_consumer_of_a_stream_is_a_source_too(daemon: RunningDaemon, lives: li
     assert event["Records"][0]["eventSourceARN"] == consumer["ConsumerARN"]
 
 
+def test_a_consumer_that_was_deregistered_is_read_no_more(daemon: RunningDaemon, lives: list[StreamLife]) -> None:
+    life = begin(daemon)
+    lives.append(life)
+    consumer = life.kinesis.register_stream_consumer(StreamARN=life.arn, ConsumerName="fan")["Consumer"]
+    life.map(source=consumer["ConsumerARN"])
+    life.kinesis.deregister_stream_consumer(ConsumerARN=consumer["ConsumerARN"])
+    life.put("hello")
+    assert life.is_silent()
+    result = life.lambda_.get_event_source_mapping(UUID=life.uuid)["LastProcessingResult"]
+    assert result == "PROBLEM: The consumer does not exist."
+
+
 # -- the mapping itself
 
 
@@ -686,6 +698,23 @@ def test_status_shows_each_shard_with_its_lag(daemon: RunningDaemon, lives: list
     assert shard["attempts"] >= 1
     assert shard["waiting_until"] is not None
     assert shard["last_error"] == "ValueError: bad"
+
+
+def test_status_shows_how_far_a_paused_mapping_is_behind(daemon: RunningDaemon, lives: list[StreamLife]) -> None:
+    life = begin(daemon, FAIL_ON_BAD)
+    lives.append(life)
+    life.map(Enabled=False)
+    assert life.status()["poller"] == {"running": False, "shards": []}
+    life.update(Enabled=True)
+    life.put("bad")
+    life.told_next()
+    life.update(Enabled=False)
+    life.put("1", "2")
+    daemon.advance(30)
+    shard = wait_for(lambda: life.status()["poller"], lambda poller: not poller["running"])["shards"][0]
+    assert (shard["state"], shard["waiting_for"]) == ("paused", "the mapping to be enabled")
+    assert (shard["lag_records"], shard["attempts"]) == (3, 1)
+    assert 30_000 <= shard["iterator_age_ms"] < 90_000
 
 
 def test_an_unknown_mapping_has_no_report(daemon: RunningDaemon) -> None:
