@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote_to_bytes
 
-from eventrt.core.buckets import Bucket, Lock, ObjectVersion
+from eventrt.core.buckets import NULL, Bucket, Lock, ObjectVersion
 from eventrt.core.refused import Refused
 
 KEY_LIMIT_BYTES = 1024
@@ -29,10 +29,12 @@ _FIRST_SURROGATE, _AFTER_SURROGATES = 0xD800, 0xE000
 _HIGHEST = "\U0010ffff" * (KEY_LIMIT_BYTES // 4 + 1)
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]", re.ASCII)
+_OLD_NAME = re.compile(r"[A-Za-z0-9._-]{3,255}", re.ASCII)
 _ADDRESS = re.compile(r"\d+\.\d+\.\d+\.\d+", re.ASCII)
-_RESERVED_STARTS = ("xn--", "sthree-", "amzn-s3-demo-")
-_RESERVED_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3", "-an")
+_RESERVED_STARTS = ("xn--", "sthree-")
+_RESERVED_ENDS = ("-s3alias", "--ol-s3", ".mrap", "--x-s3", "--table-s3")
 _TAG_CHARACTERS = re.compile(r"[\w\s+\-=._:/@]*")
+_VERSION_ID = re.compile(r"[A-Za-z0-9._-]{32}", re.ASCII)
 _RANGE = re.compile(r"bytes\s*=\s*(\d*)\s*-\s*(\d*)\s*", re.ASCII | re.IGNORECASE)
 
 
@@ -88,11 +90,23 @@ def check_bucket_name(name: str) -> None:
     if (
         not _NAME.fullmatch(name)
         or ".." in name
+        or ".-" in name
+        or "-." in name
         or _ADDRESS.fullmatch(name)
-        or name.startswith(_RESERVED_STARTS[:2])
-        or name.endswith(_RESERVED_ENDS[:5])
+        or name.startswith(_RESERVED_STARTS)
+        or name.endswith(_RESERVED_ENDS)
     ):
-        raise S3Refused("InvalidBucketName", "The specified bucket is not valid.", members={"BucketName": name})
+        raise invalid_bucket_name(name)
+
+
+def may_be_a_bucket(name: str) -> bool:
+    """Could a bucket be called so, also by the rules that held in us-east-1 before 2018?"""
+    return _OLD_NAME.fullmatch(name) is not None
+
+
+def invalid_bucket_name(name: str) -> S3Refused:
+    """Return `InvalidBucketName`."""
+    return S3Refused("InvalidBucketName", "The specified bucket is not valid.", members={"BucketName": name})
 
 
 def check_key(key: str) -> None:
@@ -100,13 +114,8 @@ def check_key(key: str) -> None:
 
     Raises: S3Refused: KeyTooLongError.
     """
-    size = len(key.encode())
-    if size > KEY_LIMIT_BYTES:
-        raise S3Refused(
-            "KeyTooLongError",
-            "Your key is too long",
-            members={"Size": str(size), "MaxSizeAllowed": str(KEY_LIMIT_BYTES)},
-        )
+    if len(key) > KEY_LIMIT_BYTES // 4 and len(key.encode()) > KEY_LIMIT_BYTES:
+        raise key_too_long(key)
 
 
 def after_prefix(prefix: str) -> str:
@@ -168,8 +177,8 @@ def check_read(conditions: Mapping[str, Any], version: ObjectVersion) -> bool:
     return since is None or modified_at > since
 
 
-def check_write(conditions: Mapping[str, Any], current: ObjectVersion | None) -> None:
-    """Let a conditional write pass.
+def check_write(conditions: Mapping[str, Any], current: ObjectVersion | None, key: str) -> None:
+    """Let a conditional write to a key pass.
 
     Raises: S3Refused: PreconditionFailed, NoSuchKey (If-Match where there is no object), NotImplemented.
     Source: user guide, "Conditional writes".
@@ -189,16 +198,27 @@ def check_write(conditions: Mapping[str, Any], current: ObjectVersion | None) ->
     match = conditions.get("IfMatch")
     if match is not None:
         if current is None or not exists:
-            raise no_such_key("")
+            raise no_such_key(key)
         if not matches_etag(match, current.etag):
             raise precondition_failed("If-Match")
 
 
 def no_such_key(key: str) -> S3Refused:
-    """Return `NoSuchKey`."""
-    return S3Refused(
-        "NoSuchKey", "The specified key does not exist.", status=404, members={"Key": key} if key else None
-    )
+    """Return `NoSuchKey`, or `KeyTooLongError` where no object could have such a key."""
+    if len(key) > KEY_LIMIT_BYTES // 4 and len(key.encode()) > KEY_LIMIT_BYTES:
+        return key_too_long(key)
+    return S3Refused("NoSuchKey", "The specified key does not exist.", status=404, members={"Key": key})
+
+
+def key_too_long(key: str) -> S3Refused:
+    """Return `KeyTooLongError`."""
+    members = {"Size": str(len(key.encode())), "MaxSizeAllowed": str(KEY_LIMIT_BYTES)}
+    return S3Refused("KeyTooLongError", "Your key is too long", members=members)
+
+
+def is_version_id(text: str) -> bool:
+    """Has a text the form of a version id? Any other is refused, rather than not found."""
+    return text == NULL or _VERSION_ID.fullmatch(text) is not None
 
 
 def no_such_version(key: str, version_id: str) -> S3Refused:

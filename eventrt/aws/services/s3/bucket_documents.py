@@ -1,9 +1,11 @@
 """Documents of a bucket that are kept and given back, and settings that can only be as they are here.
 
-Policies, access control lists and public access blocks are judged by nobody: accounts are separate worlds, and a
-local port has no public. Websites, logging, replication and acceleration do not exist, so only "off" is taken.
+Policies and access control lists let nobody in and keep nobody out: accounts are separate worlds, and a local port has
+no public. What a bucket was told to block is refused all the same. Websites, logging, replication and acceleration do
+not exist, so only "off" is taken.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,13 +13,20 @@ import orjson
 
 from eventrt.aws.call import Answer, Call
 from eventrt.aws.services.s3 import drafts
-from eventrt.aws.services.s3.acls import acl_document, read_acl
+from eventrt.aws.services.s3.acls import acl_document, is_private, read_acl
 from eventrt.aws.services.s3.bucket_settings import Settings, missing
 from eventrt.aws.services.s3.room import Request, answers, empty, find_bucket
-from eventrt.core.object_rules import S3Refused, malformed_xml
+from eventrt.core.object_rules import S3Refused, access_denied, malformed_xml
 from eventrt.store.api import Tx
 
 POLICY_LIMIT_BYTES = 20 * 1024
+_BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
+_ON_OBJECTS = re.compile(
+    r"s3:(Get|Put|Delete|Restore|Replicate)Object.*|s3:(AbortMultipartUpload|ListMultipartUploadParts"
+    r"|BypassGovernanceRetention|ReplicateDelete|ReplicateTags|ObjectOwnerOverrideToBucketOwner|InitiateReplication)",
+    re.IGNORECASE,
+)
+"""Actions on objects; all others are on buckets."""
 
 
 class BucketDocuments(Settings):
@@ -27,10 +36,22 @@ class BucketDocuments(Settings):
 
     @answers("PutBucketPolicy")
     async def put_bucket_policy(self, call: Call, request: Request) -> Answer:
-        """Keep a policy document."""
+        """Keep a policy document, unless the bucket blocks public ones and this is one."""
         text = request.get("Policy") or ""
-        check_policy(text, request["Bucket"])
-        return await self.keep(call, request, "policy", text, status=204)
+
+        def unit(tx: Tx) -> None:
+            bucket = find_bucket(tx, call, request)
+            check_policy(text, bucket.name)
+            if drafts.blocks(bucket, "BlockPublicPolicy") and is_public(text):
+                raise access_denied(
+                    f"User: arn:aws:iam::{call.account_id}:root is not authorized to perform: s3:PutBucketPolicy on "
+                    f'resource: "{bucket.arn}" because public policies are prevented by the BlockPublicPolicy setting '
+                    "in S3 Block Public Access."
+                )
+            tx.buckets.change(bucket, settings={"policy": text})
+
+        await self._store.write(unit)
+        return empty(call, status=204)
 
     @answers("GetBucketPolicy")
     async def get_bucket_policy(self, call: Call, request: Request) -> Answer:
@@ -62,8 +83,7 @@ class BucketDocuments(Settings):
         def unit(tx: Tx) -> None:
             bucket = find_bucket(tx, call, request)
             kept = read_acl(request)
-            if kept != {"canned": "private"}:
-                drafts.check_acls_allowed(bucket)
+            drafts.check_acls_allowed(bucket, kept)
             tx.buckets.change(bucket, settings={"acl": kept})
 
         await self._store.write(unit)
@@ -77,25 +97,25 @@ class BucketDocuments(Settings):
 
     @answers("PutPublicAccessBlock")
     async def put_public_access_block(self, call: Call, request: Request) -> Answer:
-        """Keep what would be blocked."""
+        """Say which policies and access control lists are refused because they let everybody in."""
         asked = request.get("PublicAccessBlockConfiguration") or {}
-        names = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
-        return await self.keep(call, request, "publicAccessBlock", {name: bool(asked.get(name)) for name in names})
+        kept = {name: bool(asked.get(name)) for name in _BLOCKS}
+        return await self.keep(call, request, "publicAccessBlock", kept)
 
     @answers("GetPublicAccessBlock")
     async def get_public_access_block(self, call: Call, request: Request) -> Answer:
-        """Return what would be blocked."""
+        """Return what is blocked; a new bucket says that everything is."""
         bucket, kept = await self.setting(call, request, "publicAccessBlock")
-        if kept is None:
+        if kept == {}:
             raise missing(
                 "NoSuchPublicAccessBlockConfiguration", "The public access block configuration was not found", bucket
             )
-        return {"PublicAccessBlockConfiguration": kept}
+        return {"PublicAccessBlockConfiguration": kept or dict.fromkeys(_BLOCKS, True)}
 
     @answers("DeletePublicAccessBlock")
     async def delete_public_access_block(self, call: Call, request: Request) -> Answer:
-        """Forget what would be blocked."""
-        return await self.keep(call, request, "publicAccessBlock", None, status=204)
+        """Block nothing any more."""
+        return await self.keep(call, request, "publicAccessBlock", {}, status=204)
 
     @answers("PutBucketOwnershipControls")
     async def put_bucket_ownership_controls(self, call: Call, request: Request) -> Answer:
@@ -104,7 +124,19 @@ class BucketDocuments(Settings):
         known = ("BucketOwnerPreferred", "ObjectWriter", "BucketOwnerEnforced")
         if len(rules) != 1 or rules[0].get("ObjectOwnership") not in known:
             raise malformed_xml()
-        return await self.keep(call, request, "ownershipControls", {"Rules": list(rules)})
+
+        def unit(tx: Tx) -> None:
+            bucket = find_bucket(tx, call, request)
+            kept = bucket.settings.get("acl") or {"canned": "private"}
+            if rules[0]["ObjectOwnership"] == "BucketOwnerEnforced" and not is_private(kept, bucket.account_id):
+                raise S3Refused(
+                    "InvalidBucketAclWithObjectOwnership",
+                    "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+                )
+            tx.buckets.change(bucket, settings={"ownershipControls": {"Rules": list(rules)}})
+
+        await self._store.write(unit)
+        return empty(call)
 
     @answers("GetBucketOwnershipControls")
     async def get_bucket_ownership_controls(self, call: Call, request: Request) -> Answer:
@@ -238,6 +270,19 @@ def _check_statement(statement: Any, bucket: str) -> None:
         name = resource.removeprefix("arn:aws:s3:::").partition("/")[0]
         if resource == name or not (name == bucket or "*" in name or "?" in name):
             raise _malformed("Policy has invalid resource")
+    if "Action" in statement and "Resource" in statement:
+        _check_applies(actions, _texts(statement["Resource"]))
+
+
+def _check_applies(actions: Sequence[str], resources: Sequence[str]) -> None:
+    """Let a statement pass each of whose actions has a resource of its kind; wildcards are of both kinds."""
+    on_objects = any("/" in resource or resource.endswith("*") for resource in resources)
+    on_buckets = any("/" not in resource for resource in resources)
+    for action in actions:
+        if "*" in action or "?" in action:
+            continue
+        if not (on_objects if _ON_OBJECTS.fullmatch(action) else on_buckets):
+            raise _malformed("Action does not apply to any resource(s) in statement")
 
 
 def _texts(value: Any) -> Sequence[str]:

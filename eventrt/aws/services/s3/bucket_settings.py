@@ -11,7 +11,14 @@ from eventrt.aws.protocol.overlays import HOST_ID
 from eventrt.aws.services.s3.room import Request, S3Room, answers, empty, find_bucket
 from eventrt.core import lifecycle
 from eventrt.core.buckets import Bucket
-from eventrt.core.object_rules import S3Refused, check_cors, check_object_lock, malformed_xml, read_tag_set
+from eventrt.core.object_rules import (
+    S3Refused,
+    check_cors,
+    check_object_lock,
+    invalid_argument,
+    malformed_xml,
+    read_tag_set,
+)
 from eventrt.store.api import Tx
 
 
@@ -49,7 +56,9 @@ class BucketSettings(Settings):
         """Turn versioning on, or suspend it."""
         configuration = request.get("VersioningConfiguration") or {}
         status = configuration.get("Status")
-        if status not in ("Enabled", "Suspended"):
+        if status not in (None, "Enabled", "Suspended"):
+            raise malformed_xml()
+        if status is None:
             raise S3Refused("IllegalVersioningConfigurationException", "The Versioning element must be specified")
 
         def unit(tx: Tx) -> None:
@@ -197,10 +206,13 @@ class BucketSettings(Settings):
             if algorithm not in ("AES256", "aws:kms", "aws:kms:dsse"):
                 raise malformed_xml()
             if algorithm == "AES256" and default.get("KMSMasterKeyID"):
-                raise S3Refused(
-                    "InvalidArgument", "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms"
+                raise invalid_argument(
+                    "a KMSMasterKeyID is not applicable if the default sse algorithm is not aws:kms",
+                    "ApplyServerSideEncryptionByDefault",
+                    algorithm,
                 )
-        return await self.keep(call, request, "encryption", configuration)
+        kept = {"Rules": [{**rules[0], "BucketKeyEnabled": bool(rules[0].get("BucketKeyEnabled"))}]}
+        return await self.keep(call, request, "encryption", kept)
 
     @answers("GetBucketEncryption")
     async def get_bucket_encryption(self, call: Call, request: Request) -> Answer:

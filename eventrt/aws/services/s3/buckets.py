@@ -1,16 +1,22 @@
 """Buckets themselves: CreateBucket, DeleteBucket, HeadBucket, ListBuckets, GetBucketLocation."""
 
+import re
 from typing import Any
 
 from eventrt.aws.call import Answer, Call
 from eventrt.aws.protocol.overlays import XML_NAMESPACES
-from eventrt.aws.services.s3.acls import CANNED_ACLS
+from eventrt.aws.services.s3.acls import CANNED_ACLS, is_public
 from eventrt.aws.services.s3.listing import owner_of, read_token, write_token
 from eventrt.aws.services.s3.room import Request, S3Room, answers, empty, find_bucket
 from eventrt.core.object_rules import S3Refused, check_bucket_name, invalid_argument, read_tag_set
 from eventrt.store.api import Tx
 
 _US_EAST_1 = "us-east-1"
+_REGION = re.compile(
+    r"(af|ap|ca|cn|eu|eusc-de|il|me|mx|sa|us|us-gov|us-iso[a-z]?)-(central|north|south|east|west|(north|south)(east|west))"
+    r"-\d",
+    re.ASCII,
+)
 
 
 class BucketOperations(S3Room):
@@ -52,7 +58,8 @@ class BucketOperations(S3Room):
                 tx.buckets.change(made, settings=settings)
 
         await self._store.write(unit)
-        return empty(call, {"Location": f"/{name}", "x-amz-bucket-arn": f"arn:aws:s3:::{name}"})
+        location = f"/{name}" if region == _US_EAST_1 else f"http://{name}.s3.amazonaws.com/"
+        return empty(call, {"Location": location, "x-amz-bucket-arn": f"arn:aws:s3:::{name}"})
 
     @answers("DeleteBucket")
     async def delete_bucket(self, call: Call, request: Request) -> Answer:
@@ -92,7 +99,7 @@ class BucketOperations(S3Room):
     async def get_bucket_location(self, call: Call, request: Request) -> Answer:
         """Tell a bucket's region; us-east-1 is told by silence."""
         bucket = await self._store.read(lambda tx: find_bucket(tx, call, request))
-        region = "" if bucket.region == _US_EAST_1 else bucket.region
+        region = "" if bucket.region == _US_EAST_1 else bucket.settings.get("location", bucket.region)
         namespace = XML_NAMESPACES["s3"]
         answer = empty(call, {"Content-Type": "application/xml"})
         element = f'<LocationConstraint xmlns="{namespace}">{region}</LocationConstraint>'
@@ -118,8 +125,8 @@ class BucketOperations(S3Room):
                 {
                     "Name": bucket.name,
                     "CreationDate": float(int(bucket.created_at)),
-                    **({"BucketRegion": bucket.region} if limit or region or prefix or token else {}),
                     "BucketArn": bucket.arn,
+                    **({"BucketRegion": bucket.region} if limit or region or prefix or token else {}),
                 }
                 for bucket in found[:size]
             ],
@@ -145,7 +152,7 @@ def _region_of(call: Call, constraint: str | None) -> str:
             )
         return _US_EAST_1
     region = "eu-west-1" if constraint == "EU" else str(constraint)
-    if region == _US_EAST_1:
+    if region == _US_EAST_1 or not _REGION.fullmatch(region):
         raise S3Refused(
             "InvalidLocationConstraint",
             "The specified location-constraint is not valid",
@@ -154,7 +161,7 @@ def _region_of(call: Call, constraint: str | None) -> str:
     if call.region not in (region, _US_EAST_1):
         raise S3Refused(
             "IllegalLocationConstraintException",
-            f"The {region} location constraint is incompatible for the region specific endpoint this request was "
+            f"The {constraint} location constraint is incompatible for the region specific endpoint this request was "
             "sent to.",
         )
     return region
@@ -165,14 +172,9 @@ def _settings_of(request: Request, configuration: Any) -> dict[str, Any]:
 
     Raises: S3Refused: InvalidArgument, InvalidBucketAclWithObjectOwnership, NotImplemented.
     """
-    settings: dict[str, Any] = {
-        "publicAccessBlock": {
-            "BlockPublicAcls": True,
-            "IgnorePublicAcls": True,
-            "BlockPublicPolicy": True,
-            "RestrictPublicBuckets": True,
-        }
-    }
+    settings: dict[str, Any] = {}
+    if configuration.get("LocationConstraint") == "EU":
+        settings["location"] = "EU"  # an old name of eu-west-1, which GetBucketLocation keeps to
     ownership = request.get("ObjectOwnership")
     if ownership is not None:
         if ownership not in ("BucketOwnerPreferred", "ObjectWriter", "BucketOwnerEnforced"):
@@ -186,6 +188,11 @@ def _settings_of(request: Request, configuration: Any) -> dict[str, Any]:
             raise S3Refused(
                 "InvalidBucketAclWithObjectOwnership",
                 "Bucket cannot have ACLs set with ObjectOwnership's BucketOwnerEnforced setting",
+            )
+        if is_public({"canned": acl}):  # new buckets block public access, so this can never be
+            raise S3Refused(
+                "InvalidBucketAclWithBlockPublicAccessError",
+                "Bucket cannot have public ACLs set with BlockPublicAccess enabled",
             )
         settings["acl"] = {"canned": acl}
     if configuration.get("Tags"):

@@ -37,7 +37,7 @@ def read_claims(headers: Mapping[str, str], algorithms: Mapping[str, Algorithm])
             is_md5 = False
         if not is_md5:
             raise S3Refused(
-                "InvalidDigest", "The Content-MD5 you specified is not valid.", members={"Content-MD5": md5}
+                "InvalidDigest", "The Content-MD5 you specified was invalid.", members={"Content-MD5": md5}
             )
     given = [
         name

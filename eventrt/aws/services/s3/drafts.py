@@ -10,10 +10,11 @@ import orjson
 
 from eventrt.aws.protocol.parse import WrongType
 from eventrt.aws.protocol.query import pairs_of
-from eventrt.aws.services.s3.acls import CANNED_ACLS, GRANT_HEADERS, read_acl
+from eventrt.aws.services.s3.acls import CANNED_ACLS, GRANT_HEADERS, is_public, read_acl
 from eventrt.core.buckets import Bucket, Lock, ObjectVersion
 from eventrt.core.object_rules import (
     S3Refused,
+    access_denied,
     check_metadata,
     invalid_argument,
     invalid_request,
@@ -38,18 +39,25 @@ STORAGE_CLASSES = frozenset(
 )
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE", "OUTPOSTS", "SNOW", "EXPRESS_ONEZONE", "FSX_OPENZFS", "FSX_ONTAP"})
 
-_HARMLESS_ACLS = ("private", "bucket-owner-full-control")
 _GRANTS = frozenset(GRANT_HEADERS)
 _NOTHING: Mapping[str, Any] = {}
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, Any]:
-    """Return the headers that stay with an object, without the framing that is none of its own."""
+    """Return the headers that stay with an object, without the framing that is none of its own.
+
+    Raises: S3Refused: InvalidRedirectLocation.
+    """
     kept: dict[str, Any] = {}
     for name, shown in KEPT_HEADERS.items():
         value = headers.get(name)
         if value is None:
             continue
+        if name == "x-amz-website-redirect-location" and not value.startswith(("/", "http://", "https://")):
+            raise S3Refused(
+                "InvalidRedirectLocation",
+                "The website redirect location must have a prefix of 'http://' or 'https://' or '/'.",
+            )
         if name == "content-encoding" and "aws-chunked" in value:
             value = ",".join(part for part in (one.strip() for one in value.split(",")) if part != "aws-chunked")
             if not value:
@@ -154,6 +162,13 @@ def encryption_of(request: Request, bucket: Bucket) -> Mapping[str, Any]:
             "The encryption method specified is not supported", "x-amz-server-side-encryption", str(asked)
         )
     if asked in (None, "AES256"):
+        if request.get("SSEKMSKeyId"):
+            raise invalid_argument(
+                "Server Side Encryption with AWS KMS managed key requires HTTP header x-amz-server-side-encryption : "
+                "aws:kms",
+                "x-amz-server-side-encryption",
+                asked or "",
+            )
         return _NOTHING
     kept: dict[str, Any] = {"algorithm": asked}
     if key_id:
@@ -182,24 +197,33 @@ def acl_of(request: Request, bucket: Bucket) -> str:
     """
     acl: str = request.get("ACL") or ""
     if not acl and not _GRANTS.isdisjoint(request) and any(request.get(name) for name in GRANT_HEADERS):
-        check_acls_allowed(bucket)
-        return orjson.dumps(read_acl(request)).decode()
+        kept = read_acl(request)
+        check_acls_allowed(bucket, kept)
+        return orjson.dumps(kept).decode()
     if not acl:
         return ""
     if acl not in CANNED_ACLS:
         raise invalid_argument("", "x-amz-acl", acl)
-    if acl not in _HARMLESS_ACLS:
-        check_acls_allowed(bucket)
+    if acl != "bucket-owner-full-control":
+        check_acls_allowed(bucket, {"canned": acl})
     return acl
 
 
-def check_acls_allowed(bucket: Bucket) -> None:
-    """Let a request pass that sets an access control list.
+def check_acls_allowed(bucket: Bucket, kept: Mapping[str, Any]) -> None:
+    """Let a request pass that sets an access control list, which is "private" also where that changes nothing.
 
-    Raises: S3Refused: AccessControlListNotSupported.
+    Raises: S3Refused: AccessControlListNotSupported, AccessDenied: the bucket blocks public lists.
+    Source: user guide, "Controlling ownership of objects", "Blocking public access".
     """
     if ownership_of(bucket) == "BucketOwnerEnforced":
         raise S3Refused("AccessControlListNotSupported", "The bucket does not allow ACLs")
+    if blocks(bucket, "BlockPublicAcls") and is_public(kept):
+        raise access_denied()
+
+
+def blocks(bucket: Bucket, what: str) -> bool:
+    """Was a bucket told to block this? What a new bucket blocks by itself is shown and keeps nobody out."""
+    return bool(bucket.settings.get("publicAccessBlock", {}).get(what))
 
 
 def ownership_of(bucket: Bucket) -> str:

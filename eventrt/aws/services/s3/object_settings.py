@@ -24,7 +24,7 @@ class ObjectSettings(S3Room):
     ) -> tuple[Bucket, ObjectVersion, T]:
         def unit(tx: Tx) -> tuple[Bucket, ObjectVersion, T]:
             bucket = find_bucket(tx, call, request)
-            version = find_version(tx, bucket, request)
+            version = find_version(tx, bucket, request, call.http.method)
             return bucket, version, work(tx, bucket, version)
 
         return await (self._store.write(unit) if writes else self._store.read(unit))
@@ -67,9 +67,9 @@ class ObjectSettings(S3Room):
         """Replace an object's access control list, which is kept and not enforced."""
 
         def work(tx: Tx, bucket: Bucket, version: ObjectVersion) -> None:
-            drafts.check_acls_allowed(bucket)
-            kept = orjson.dumps(read_acl(request)).decode()
-            self._shelf.set_acl(tx, bucket, version, kept, origin_of(call))
+            acl = read_acl(request)
+            drafts.check_acls_allowed(bucket, acl)
+            self._shelf.set_acl(tx, bucket, version, orjson.dumps(acl).decode(), origin_of(call))
 
         bucket, version, _ = await self._on_version(call, request, work, writes=True)
         return empty(call, drafts.version_headers(bucket, version))
@@ -95,6 +95,8 @@ class ObjectSettings(S3Room):
             if (mode is None) != (until is None):
                 raise malformed_xml()
             if mode is not None:
+                if mode not in ("GOVERNANCE", "COMPLIANCE"):
+                    raise malformed_xml()
                 drafts.check_retention(mode, until, tx.now)
             lock = changed_retention(
                 version, mode or "", until or 0.0, bypasses_governance=drafts.is_bypassing(request), now=tx.now

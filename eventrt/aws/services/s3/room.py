@@ -13,12 +13,21 @@ import anyio
 
 from eventrt.aws.call import Answer, Call, operation
 from eventrt.aws.protocol.overlays import HOST_ID
+from eventrt.aws.protocol.serialise import http_date
 from eventrt.aws.services.s3.claims import check_document, read_claims
 from eventrt.aws.services.s3.native import algorithms
 from eventrt.clock import Clock
 from eventrt.core.buckets import NULL, Body, Bucket, ObjectVersion
 from eventrt.core.notifications import Origin
-from eventrt.core.object_rules import S3Refused, access_denied, no_such_key, no_such_version
+from eventrt.core.object_rules import (
+    S3Refused,
+    access_denied,
+    invalid_bucket_name,
+    is_version_id,
+    may_be_a_bucket,
+    no_such_key,
+    no_such_version,
+)
 from eventrt.core.recursion import decoded
 from eventrt.core.refused import Refused
 from eventrt.errors import ApiError
@@ -135,13 +144,22 @@ def find_bucket(tx: Tx, call: Call, request: Request) -> Bucket:
     name = request["Bucket"]
     bucket = tx.buckets.find(name)
     if bucket is None:
-        raise no_such_bucket(name)
+        raise no_such_bucket(name) if may_be_a_bucket(name) else invalid_bucket_name(name)
     if call.access_key and call.account_id != bucket.account_id:
         raise access_denied()
     expected = request.get("ExpectedBucketOwner")
     if expected is not None and expected != bucket.account_id:
-        raise access_denied()
+        raise _not_the_owner(expected)
     return bucket
+
+
+def _not_the_owner(expected: str) -> S3Refused:
+    if len(expected) == 12 and expected.isascii() and expected.isdecimal():
+        return access_denied()
+    return S3Refused(
+        "InvalidBucketOwnerAWSAccountID",
+        "The value of the expected bucket owner parameter must be an AWS account ID.",
+    )
 
 
 def asked_version(request: Request) -> str | None:
@@ -158,12 +176,21 @@ def asked_version(request: Request) -> str | None:
             "Version id cannot be the empty string",
             members={"ArgumentName": "versionId", "ArgumentValue": ""},
         )
+    if not is_version_id(version_id):
+        raise wrong_version_id(version_id)
     return "" if version_id == NULL else str(version_id)
 
 
-def find_version(tx: Tx, bucket: Bucket, request: Request) -> ObjectVersion:
+def wrong_version_id(version_id: str) -> S3Refused:
+    """Return the refusal of what is no version id at all."""
+    members = {"ArgumentName": "versionId", "ArgumentValue": version_id}
+    return S3Refused("InvalidArgument", "Invalid version id specified", members=members)
+
+
+def find_version(tx: Tx, bucket: Bucket, request: Request, method: str = "GET") -> ObjectVersion:
     """Return the version of an object a request means, the current one when it names none.
 
+    Args: method: the request's, for the refusal of a delete marker.
     Raises:
         S3Refused: NoSuchKey, NoSuchVersion.
         ApiError: it is a delete marker: NoSuchKey, or MethodNotAllowed when it was named.
@@ -186,13 +213,14 @@ def find_version(tx: Tx, bucket: Bucket, request: Request) -> ObjectVersion:
         headers = {
             "x-amz-delete-marker": "true",
             "x-amz-version-id": version.shown_version_id,
+            "Last-Modified": http_date(int(version.modified_at)),
             "Allow": "DELETE",
         }
         raise ApiError(
             "MethodNotAllowed",
             "The specified method is not allowed against this resource.",
             status=405,
-            members={"Method": "GET", "ResourceType": "DeleteMarker"},
+            members={"Method": method, "ResourceType": "DeleteMarker"},
             headers=headers,
         )
     return version
