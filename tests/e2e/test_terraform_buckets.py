@@ -1,14 +1,23 @@
-"""Terraform makes buckets with versions, notifications and every setting it reads back, changes and destroys them."""
+"""Terraform makes buckets with all their settings and what they tell, changes and destroys them.
 
+The whole async life: a bucket with versions tells a queue and a function; the function's event invoke config sends what
+became of each event to a queue or to another bucket.
+"""
+
+import json
 import os
 import shutil
 import subprocess
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from tests.bench.client import runtime_name
 from tests.running import RunningDaemon
+from tests.wire.mappings_speaking import wait_for
 
 pytestmark = pytest.mark.timeout(300)
 
@@ -30,21 +39,67 @@ provider "aws" {
   skip_metadata_api_check     = true
   s3_use_path_style           = true
   endpoints {
-    s3  = var.url
-    sqs = var.url
-    sts = var.url
+    iam    = var.url
+    lambda = var.url
+    s3     = var.url
+    sqs    = var.url
+    sts    = var.url
   }
 }
 
 variable "url" { type = string }
 variable "stage" { type = string }
+variable "archive" { type = string }
+variable "runtime" { type = string }
 
 locals {
   is_second = var.stage == "two"
 }
 
 resource "aws_sqs_queue" "told" {
-  name = "told"
+  for_each = toset(["told", "done"])
+  name     = each.key
+}
+
+resource "aws_iam_role" "reader" {
+  name = "reader"
+  assume_role_policy = jsonencode({
+    Version   = "2012-10-17"
+    Statement = [{ Effect = "Allow", Action = "sts:AssumeRole", Principal = { Service = "lambda.amazonaws.com" } }]
+  })
+}
+
+resource "aws_lambda_function" "reader" {
+  function_name    = "reader"
+  filename         = var.archive
+  source_code_hash = filebase64sha256(var.archive)
+  role             = aws_iam_role.reader.arn
+  handler          = "app.handler"
+  runtime          = var.runtime
+}
+
+resource "aws_lambda_permission" "photos" {
+  statement_id   = "photos"
+  action         = "lambda:InvokeFunction"
+  function_name  = aws_lambda_function.reader.function_name
+  principal      = "s3.amazonaws.com"
+  source_arn     = aws_s3_bucket.photos.arn
+  source_account = "123456789012"
+}
+
+resource "aws_lambda_function_event_invoke_config" "reader" {
+  function_name                = aws_lambda_function.reader.function_name
+  maximum_retry_attempts       = 0
+  maximum_event_age_in_seconds = local.is_second ? 120 : 60
+  destination_config {
+    on_failure { destination = aws_s3_bucket.failed.arn }
+    on_success { destination = aws_sqs_queue.told["done"].arn }
+  }
+}
+
+resource "aws_s3_bucket" "failed" {
+  bucket        = "tf-failed"
+  force_destroy = true
 }
 
 resource "aws_s3_bucket" "photos" {
@@ -59,10 +114,17 @@ resource "aws_s3_bucket_versioning" "photos" {
 }
 
 resource "aws_s3_bucket_notification" "photos" {
-  bucket = aws_s3_bucket.photos.id
+  depends_on = [aws_lambda_permission.photos]
+  bucket     = aws_s3_bucket.photos.id
+  lambda_function {
+    id                  = "texts"
+    lambda_function_arn = aws_lambda_function.reader.arn
+    events              = ["s3:ObjectCreated:*"]
+    filter_suffix       = ".txt"
+  }
   queue {
     id            = "images"
-    queue_arn     = aws_sqs_queue.told.arn
+    queue_arn     = aws_sqs_queue.told["told"].arn
     events        = local.is_second ? ["s3:ObjectCreated:*", "s3:ObjectRemoved:*"] : ["s3:ObjectCreated:*"]
     filter_prefix = "in/"
     filter_suffix = ".jpg"
@@ -168,20 +230,35 @@ output "region" { value = data.aws_s3_bucket.photos.region }
 output "logo" { value = data.aws_s3_object.logo.body }
 """
 
+HANDLER = """
+import boto3
+from urllib.parse import unquote_plus
+
+def handler(event, context):
+    (record,) = event["Records"]
+    thing = record["s3"]["object"]
+    key = unquote_plus(thing["key"])
+    found = boto3.client("s3").get_object(Bucket=record["s3"]["bucket"]["name"], Key=key, VersionId=thing["versionId"])
+    return {"key": key, "text": found["Body"].read().decode("ascii")}
+"""
+
 
 class Terraform:
     """Terraform in a folder of its own, against one daemon."""
 
     def __init__(self, folder: Path, url: str) -> None:
-        self._folder, self._url = folder, url
+        self._folder = folder
+        self._variables = {"url": url, "archive": str(folder / "app.zip"), "runtime": runtime_name()}
         (folder / "main.tf").write_text(CONFIGURATION)
+        with zipfile.ZipFile(folder / "app.zip", "w") as package:
+            package.writestr(zipfile.ZipInfo("app.py", (2025, 1, 1, 0, 0, 0)), HANDLER)
 
     def run(self, *arguments: str, stage: str | None = None, codes: tuple[int, ...] = (0,)) -> tuple[int, str]:
         """Run a command and return its exit code and output."""
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_VAR_"))}
         environment = {**kept, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "TF_INPUT": "0"}
-        variables = [] if stage is None else [f"-var=url={self._url}", f"-var=stage={stage}"]
-        command = ["terraform", *arguments, *variables]
+        variables = {} if stage is None else {**self._variables, "stage": stage}
+        command = ["terraform", *arguments, *(f"-var={name}={value}" for name, value in variables.items())]
         done = subprocess.run(command, cwd=self._folder, env=environment, capture_output=True, text=True, timeout=200)
         assert done.returncode in codes, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.returncode, done.stdout
@@ -213,25 +290,58 @@ def terraform(tmp_path: Path, daemon: RunningDaemon) -> Terraform:
     return made
 
 
-def test_buckets_are_made_changed_and_destroyed_without_a_difference_left(
+class World:
+    """What the configuration makes, as clients see it."""
+
+    def __init__(self, daemon: RunningDaemon) -> None:
+        self.s3, self.sqs, self.functions = (
+            daemon.client(service, region="eu-central-1", account="123456789012") for service in ("s3", "sqs", "lambda")
+        )
+
+    def take(self, queue: str) -> dict[str, Any]:
+        """Take the next message off a queue and return what it says."""
+        url = self.sqs.get_queue_url(QueueName=queue)["QueueUrl"]
+        (message,) = self.sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20)["Messages"]
+        self.sqs.delete_message(QueueUrl=url, ReceiptHandle=message["ReceiptHandle"])
+        body: dict[str, Any] = json.loads(message["Body"])
+        return body
+
+    def failed(self) -> list[dict[str, Any]]:
+        """Return the records of failed events that lie in the bucket for them."""
+        found = self.s3.list_objects_v2(Bucket="tf-failed").get("Contents", [])
+        return [json.loads(self.s3.get_object(Bucket="tf-failed", Key=one["Key"])["Body"].read()) for one in found]
+
+
+def test_buckets_and_what_they_tell_are_made_used_changed_and_destroyed_without_a_difference_left(
     daemon: RunningDaemon, terraform: Terraform
 ) -> None:
-    s3 = daemon.client("s3", region="eu-central-1", account="123456789012")
+    world = World(daemon)
+    s3 = world.s3
     terraform.run("apply", "-auto-approve", stage="one")
     terraform.has_no_difference("one")
     shown = terraform.run("output")[1]
     assert 'logo = "logo one"' in shown
     assert 'region = "eu-central-1"' in shown
+
+    while world.take("told").get("Event") != "s3:TestEvent":
+        pass
     s3.put_object(Bucket="tf-photos", Key="in/a.jpg", Body=b"x")
-    sqs = daemon.client("sqs", region="eu-central-1", account="123456789012")
-    url = sqs.get_queue_url(QueueName="told")["QueueUrl"]
-    bodies = [
-        one["Body"] for one in sqs.receive_message(QueueUrl=url, MaxNumberOfMessages=10, WaitTimeSeconds=2)["Messages"]
-    ]
-    assert any('"configurationId":"images"' in body for body in bodies)
+    (told,) = world.take("told")["Records"]
+    assert (told["s3"]["configurationId"], told["s3"]["object"]["key"]) == ("images", "in/a.jpg")
+    s3.put_object(Bucket="tf-photos", Key="fine ü.txt", Body=b"fine")
+    payload = {}
+    while payload.get("key") != "fine ü.txt":  # the logo may have been told of, too
+        payload = world.take("done")["responsePayload"]
+    assert payload["text"] == "fine"
+    s3.put_object(Bucket="tf-photos", Key="broken.txt", Body=b"\xff")
+    (record,) = wait_for(world.failed, bool, limit_s=30)
+    assert record["requestPayload"]["Records"][0]["s3"]["object"]["key"] == "broken.txt"
+    assert record["requestContext"]["condition"] == "RetriesExhausted"
 
     terraform.run("apply", "-auto-approve", stage="two")
     terraform.has_no_difference("two")
     assert s3.get_bucket_versioning(Bucket="tf-photos")["Status"] == "Suspended"
     terraform.run("destroy", "-auto-approve", stage="two")
     assert s3.list_buckets()["Buckets"] == []
+    assert world.functions.list_functions()["Functions"] == []
+    assert world.sqs.list_queues().get("QueueUrls", []) == []
