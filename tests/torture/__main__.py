@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from tests.torture import asynchronous, cuts, disks, kills, power, signals, streams, stuck
+from tests.torture import asynchronous, cuts, disks, kills, power, prefixes, signals, streams, stuck
 from tests.torture.laws import Books
 from tests.torture.scene import Progress, Scene
 
@@ -123,6 +123,7 @@ TRIALS: dict[str, Trial] = {
     "objects-power": _objects("power"),
     "objects-process": _objects("process"),
     "cut-power": _cuts("power", cuts.all_cut),
+    "cut-process": _cuts("process", prefixes.prefix_cut),
     "streams": _with_scene(streams.kill_cycles, lambda cycles: max(8, cycles // 2)),
     "waiting": _with_scene(kills.waiting, lambda cycles: 100_000),
     "handlers": _with_scene(signals.handlers_killed, lambda cycles: max(5, cycles)),

@@ -127,7 +127,7 @@ class Tables:
 
     def furnish(self) -> None:
         """Make the table."""
-        _make_table(self._client, "numbers")
+        make_table(self._client, "numbers")
 
     def add_to(self, load: Load) -> None:
         """Let a client write."""
@@ -169,7 +169,8 @@ class Tables:
         """All was compared by `check`."""
 
 
-def _make_table(client: Any, name: str) -> None:
+def make_table(client: Any, name: str) -> None:
+    """Make a table whose items have a text as `id`; return once it is active."""
     client.create_table(
         TableName=name,
         KeySchema=[{"AttributeName": "id", "KeyType": "HASH"}],
@@ -192,7 +193,7 @@ class Streams:
 
     def furnish(self) -> None:
         """Make the stream."""
-        _make_stream(self._scene, self._client, "flow", 2)
+        make_stream(self._scene, self._client, "flow", 2)
 
     def add_to(self, load: Load) -> None:
         """Let a client put, each record once: what fails is not tried again, its number stays unused."""
@@ -221,7 +222,7 @@ class Streams:
     def finish(self) -> None:
         """Read it all."""
         books = self._scene.books
-        seen = _read_stream(self._client, "flow")
+        seen = read_stream(self._client, "flow")
         lost = books.sent["flow"] - set(seen)
         books.expect(not lost, f"flow: {len(lost)} acknowledged records lost, such as {sorted(lost)[:5]}")
         highest: dict[str, int] = {}
@@ -231,7 +232,8 @@ class Streams:
             highest[key] = int(number)
 
 
-def _make_stream(scene: Scene, client: Any, name: str, shards: int) -> None:
+def make_stream(scene: Scene, client: Any, name: str, shards: int) -> None:
+    """Make a stream; return once it is active."""
     client.create_stream(StreamName=name, ShardCount=shards)
     scene.await_that(
         lambda: client.describe_stream_summary(StreamName=name)["StreamDescriptionSummary"]["StreamStatus"] == "ACTIVE",
@@ -239,7 +241,7 @@ def _make_stream(scene: Scene, client: Any, name: str, shards: int) -> None:
     )
 
 
-def _read_stream(client: Any, name: str) -> list[str]:
+def read_stream(client: Any, name: str) -> list[str]:
     """Return all that is in a stream, shard by shard."""
     found: list[str] = []
     for shard in client.list_shards(StreamName=name)["Shards"]:

@@ -114,6 +114,10 @@ class PowerDisk:
         unflushed, kept = map(int, self._ask().split())
         return Cut(fate, unflushed, kept)
 
+    def sync(self) -> None:
+        """Have everything on disk."""
+        _run("sync", "--file-system", str(self.folder))
+
     def replace(self) -> None:
         """Take away what is mounted (nobody may use it any more) and mount what the disk holds."""
         self._unplug()
