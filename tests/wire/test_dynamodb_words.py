@@ -255,6 +255,16 @@ def test_a_write_of_a_batch_says_what_to_write(tables: Any, plain_table: str) ->
     )
 
 
+def test_a_batch_of_too_many_writes_to_one_table_breaks_a_constraint(tables: Any, plain_table: str) -> None:
+    writes = [{"DeleteRequest": {"Key": {"id": {"S": str(number)}}}} for number in range(26)]
+    code, message = error_of(tables.batch_write_item, RequestItems={plain_table: writes})
+    assert code == "ValidationException"
+    assert message.endswith(
+        " at 'requestItems' failed to satisfy constraint: Map value must satisfy constraint: "
+        "[Member must have length less than or equal to 25, Member must have length greater than or equal to 1]"
+    )
+
+
 def test_a_transaction_that_updates_a_key_is_refused_before_it_begins(tables: Any, plain_table: str) -> None:
     update = {
         "TableName": plain_table,

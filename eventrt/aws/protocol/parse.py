@@ -182,15 +182,19 @@ class ReaderCompiler:
         return {"string": str, "boolean": bool}.get(shape["type"])
 
     def _element(self, ref: Ref) -> tuple[Reader, Check | None, str]:
-        """Return the reader of a list's or map's element, and its check and sentence when the element is a scalar.
+        """Return the reader of a list's or map's element, and its check and sentence unless it is a structure.
 
-        AWS reports a broken scalar at the list or map itself, and everything deeper by its own path.
+        AWS reports a broken scalar, and a list that is too long, at the list or map around it, and everything deeper
+        by its own path.
         """
         shape = self.model.shape(ref)
-        if shape["type"] in ("structure", "list", "map"):
+        if shape["type"] in ("structure", "map") or ref["shape"] in self.policy.raw:
             return self.reader(ref), None, ""
         check = self.check(ref["shape"], shape)
-        return self._bare(shape["type"], shape), check, f"[{', '.join(constraints_of(shape))}]"
+        texts = constraints_of(shape)
+        if shape["type"] == "list":
+            texts.remove(NOT_NULL)
+        return self._bare(shape["type"], shape), check, f"[{', '.join(texts)}]"
 
     def _list(self, shape: Shape) -> Reader:
         reader, check, texts = self._element(shape["member"])
