@@ -354,6 +354,8 @@ class Daemon:
                     store,
                     packages,
                     invoker,
+                    blobs=self.blobs,
+                    folders=self.folders,
                     desk=self.desk,
                     interpreters=self.interpreters,
                     account_concurrency=self.settings.lambda_.account_concurrency,

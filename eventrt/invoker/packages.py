@@ -33,7 +33,7 @@ import structlog
 from anyio.abc import TaskStatus
 
 from eventrt.clock import Clock
-from eventrt.core.function_rules import TIMEOUT_LIMIT_S, check_archive_size
+from eventrt.core.function_rules import TIMEOUT_LIMIT_S
 from eventrt.core.functions import CodePackage
 from eventrt.errors import ConfigurationError, StoreFull
 from eventrt.invoker.functions import CODE
@@ -86,10 +86,9 @@ class Packages:
         Whoever keeps a function that uses it does so inside the block. Left over, it is cleared away later.
 
         Raises:
-            Refused: the archive is too large, damaged or dangerous.
+            Refused: the archive is damaged or dangerous, or its contents are too large.
             StoreFull: the disk has no room.
         """
-        check_archive_size(len(archive))
         digest = await self._in_thread(lambda: hashlib.sha256(archive).digest())
         name = digest.hex()
         self._in_work[name] += 1

@@ -82,13 +82,6 @@ async def test_the_same_archive_is_kept_once_also_when_uploaded_at_once(packages
     assert len(os.listdir(tmp_path / "code" / "folders")) == 1
 
 
-async def test_an_archive_of_more_than_50_megabytes_is_refused(packages: Packages) -> None:
-    with pytest.raises(Refused) as raised:
-        async with packages.adding(bytes(52_428_801)):
-            pass
-    assert raised.value.code == "RequestEntityTooLargeException"
-
-
 async def test_a_bad_archive_leaves_nothing(packages: Packages, tmp_path: Path) -> None:
     packed = io.BytesIO()
     with zipfile.ZipFile(packed, "w") as archive:

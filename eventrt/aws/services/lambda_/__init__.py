@@ -6,6 +6,7 @@ are the registry's (`invoker.functions`); here are the wire's names and shapes.
 """
 
 from eventrt.aws.call import Service
+from eventrt.aws.services.lambda_.archives import Archives
 from eventrt.aws.services.lambda_.concurrency import ConcurrencyService
 from eventrt.aws.services.lambda_.event_invoke import EventInvokeService
 from eventrt.aws.services.lambda_.functions import FunctionService
@@ -17,7 +18,9 @@ from eventrt.core.function_rules import ACCOUNT_CONCURRENCY
 from eventrt.destinations.desk import Desk
 from eventrt.invoker.packages import Packages
 from eventrt.invoker.runtimes.interpreters import Interpreters
+from eventrt.sources.folders import Folders
 from eventrt.store.api import Store
+from eventrt.store.blobs import Blobs
 
 __all__ = ["Invoking", "services"]
 
@@ -27,13 +30,22 @@ def services(
     packages: Packages,
     invoker: Invoking,
     *,
+    blobs: Blobs,
+    folders: Folders,
     desk: Desk,
     interpreters: Interpreters,
     account_concurrency: int = ACCOUNT_CONCURRENCY,
 ) -> list[Service]:
     """Return what together serves Lambda's functions."""
     return [
-        FunctionService(store, packages, desk=desk, interpreters=interpreters, account_concurrency=account_concurrency),
+        FunctionService(
+            store,
+            packages,
+            Archives(store, blobs, folders),
+            desk=desk,
+            interpreters=interpreters,
+            account_concurrency=account_concurrency,
+        ),
         InvokeService(store, invoker),
         PermissionService(store),
         ConcurrencyService(store, account_concurrency=account_concurrency),

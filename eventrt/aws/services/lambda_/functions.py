@@ -6,6 +6,7 @@ from typing import Any
 from urllib.parse import urlencode
 
 from eventrt.aws.call import Answer, Call, operation
+from eventrt.aws.services.lambda_.archives import Archives, check_source
 from eventrt.aws.services.lambda_.common import api_error, page_of, page_start, read, ref_of, write
 from eventrt.aws.services.lambda_.shapes import configuration_of
 from eventrt.core.event_invoke import check_dead_letter_target
@@ -39,17 +40,25 @@ _CONFIGURATION = {
 class FunctionService:
     """Lambda's operations on functions themselves, and on the account's limits.
 
-    Args: desk: who takes dead letters. interpreters: which Runtimes this machine has.
-        account_concurrency: what an account may run at a time in one region.
+    Args: archives: where code comes from. desk: who takes dead letters. interpreters: which Runtimes this machine
+        has. account_concurrency: what an account may run at a time in one region.
     """
 
     service_id = "lambda"
 
     def __init__(
-        self, store: Store, packages: Packages, *, desk: Desk, interpreters: Interpreters, account_concurrency: int
+        self,
+        store: Store,
+        packages: Packages,
+        archives: Archives,
+        *,
+        desk: Desk,
+        interpreters: Interpreters,
+        account_concurrency: int,
     ) -> None:
         self._store = store
         self._packages = packages
+        self._archives = archives
         self._desk = desk
         self._interpreters = interpreters
         self._account_concurrency = account_concurrency
@@ -71,10 +80,10 @@ class FunctionService:
             raise _invalid(
                 "Runtime and Handler are mandatory parameters for functions created with deployment packages."
             )
-        _check_source(request["Code"])
+        check_source(request["Code"])
         await self._check_surroundings(changes)
         await read(self._store, lambda tx: functions.check_absent(tx, ref.key))
-        async with self._adding(request["Code"]["ZipFile"]) as code:
+        async with self._adding(call, request["Code"]) as code:
             settings = functions.FunctionSettings(code=code, **changes)
             tags = request.get("Tags") or {}
             function = await write(self._store, lambda tx: functions.create(tx, ref.key, settings, tags))
@@ -88,8 +97,8 @@ class FunctionService:
         await read(self._store, lambda tx: _check_update(tx, ref, request.get("RevisionId")))
         if request.get("ImageUri"):
             raise _invalid("Please don't provide ImageUri when updating a function with packageType Zip.")
-        _check_source(request)
-        async with self._adding(request["ZipFile"]) as code:
+        check_source(request)
+        async with self._adding(call, request) as code:
             changes: dict[str, Any] = {"code": code, **_architectures(request)}
             if request.get("DryRun"):
                 function = await read(
@@ -208,8 +217,9 @@ class FunctionService:
             raise api_error(refused) from refused
 
     @asynccontextmanager
-    async def _adding(self, archive: bytes) -> AsyncIterator[CodePackage]:
+    async def _adding(self, call: Call, source: Mapping[str, Any]) -> AsyncIterator[CodePackage]:
         try:
+            archive = await self._archives.read(call, source)
             async with self._packages.adding(archive) as code:
                 yield code
         except Refused as refused:
@@ -245,24 +255,6 @@ def _refuse_qualifier(ref: FunctionRef) -> None:
             "This operation is permitted on Lambda functions only. Aliases and versions do not support this "
             "operation. Please specify either a function name or an unqualified function ARN."
         )
-
-
-def _check_source(source: Mapping[str, Any]) -> None:
-    """Let a source of code pass: a zip in the request, alone.
-
-    Raises: ApiError: there is none, more than one, or it lies in a bucket (there are none yet).
-    """
-    archive, bucket = source.get("ZipFile"), source.get("S3Bucket")
-    if archive is not None:
-        if any(source.get(name) for name in ("S3Bucket", "S3Key", "S3ObjectVersion", "ImageUri")):
-            raise _invalid("Please do not provide other FunctionCode parameters when providing a ZipFile.")
-        return
-    if bucket is not None and source.get("S3Key") is not None:
-        raise _invalid(
-            "Error occurred while GetObject. S3 Error Code: NoSuchBucket. S3 Error Message: The specified "
-            "bucket does not exist"
-        )
-    raise _invalid("Please provide a source for function code.")
 
 
 def _architectures(request: Mapping[str, Any]) -> dict[str, Any]:
