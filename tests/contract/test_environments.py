@@ -368,7 +368,7 @@ async def test_every_interpreter_runs_handlers(tmp_path, minor):
                 logging.getLogger().setLevel("INFO")
                 logging.info("said")
                 if event == "fail":
-                    raise KeyError("k")
+                    raise KeyError("ä")
                 return [f"python3.{sys.version_info[1]}", "ä"]
             """,
             runtime=runtime,
@@ -381,6 +381,8 @@ async def test_every_interpreter_runs_handlers(tmp_path, minor):
         failed = await bench.invoke(function, "fail")
         assert isinstance(failed, FunctionError)
         assert failed.error_type == "KeyError"
+        assert orjson.loads(failed.payload)["errorMessage"] == "'ä'"
+        assert (b"\\u00e4" in failed.payload) == (minor < 12)
 
 
 async def test_boto3_is_there_without_being_bundled_and_nothing_else_of_the_daemon(tmp_path):

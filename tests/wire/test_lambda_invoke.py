@@ -58,6 +58,15 @@ def test_a_handler_sees_the_arn_it_was_invoked_by_and_the_answers_request_id(lam
     assert invoke(lambda_, name, Qualifier="$LATEST")[1][0] == f"{arn}:$LATEST"
 
 
+def test_an_answer_tells_the_trace_that_the_invocation_went_on_with(lambda_: Any) -> None:
+    name = create(lambda_, "import os\n\ndef handler(event, context):\n    return os.environ['_X_AMZN_TRACE_ID']\n")
+    answer, seen = invoke(lambda_, name)
+    assert seen.startswith(answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-trace-id"])
+    for kind in ("Event", "DryRun"):
+        answer, _ = invoke(lambda_, name, InvocationType=kind)
+        assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-trace-id"].startswith("Root=1-")
+
+
 def test_an_error_of_the_function_is_an_answer(lambda_: Any) -> None:
     name = create(lambda_, "def handler(event, context):\n    raise KeyError('gone')\n")
     answer, result = invoke(lambda_, name)

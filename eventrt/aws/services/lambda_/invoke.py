@@ -2,8 +2,9 @@
 
 An asynchronous event is answered once it lies on the shelf; who drains that is `invoker.asynchronous`.
 
-This is a hot path: what depends on the request's words only (whom it names) is remembered, and a payload is
-checked to be JSON without building it.
+This is a hot path: what depends on the request's words only (whom it names) is remembered, a payload is checked to
+be JSON without building it, and answers are written here. Besides the model's members they carry the trace header
+that the invocation goes on with, as on AWS.
 """
 
 import base64
@@ -28,9 +29,11 @@ from eventrt.core.records import FunctionError, Outcome, ServiceFault, Succeeded
 from eventrt.core.recursion import decoded
 from eventrt.core.refused import Refused
 from eventrt.errors import ApiError
+from eventrt.http import Response
 from eventrt.invoker import async_shelf
 from eventrt.invoker.functions import pending
 from eventrt.invoker.invocation import Invocation
+from eventrt.invoker.traces import trace_of
 from eventrt.store.api import Store
 
 _RAW = msgspec.json.Decoder(msgspec.Raw)
@@ -62,9 +65,10 @@ class InvokeService:
             raise api_error(refused) from refused
         payload: bytes = request.get("Payload") or b"{}"
         kind = request.get("InvocationType")
+        trace_header = trace_of(decoded(call.http.headers.get("x-amzn-trace-id")))
         if kind == "Event":
-            await self._accept(call, ref, payload)
-            return {"StatusCode": 202}
+            await self._accept(call, ref, payload, trace_header)
+            return _empty(202, call, trace_header)
         if len(payload) > PAYLOAD_LIMIT_BYTES:
             raise _too_large(PAYLOAD_LIMIT_BYTES)
         await self._check(ref)
@@ -72,7 +76,7 @@ class InvokeService:
         client_context = request.get("ClientContext")
         context = _client_context(client_context) if client_context else None
         if kind == "DryRun":
-            return {"StatusCode": 204}
+            return _empty(204, call, trace_header)
         wants_log_tail = request.get("LogType") == "Tail"
         outcome = await self._invoker.invoke(
             Invocation(
@@ -84,11 +88,11 @@ class InvokeService:
                 invoked_arn=invoked_arn,
                 qualifier=ref.qualifier,
                 client_context=context,
-                trace_header=decoded(call.http.headers.get("x-amzn-trace-id")),
+                trace_header=trace_header,
                 wants_log_tail=wants_log_tail,
             )
         )
-        return _answer(outcome, wants_log_tail=wants_log_tail)
+        return _answer(outcome, call.request_id, trace_header, wants_log_tail=wants_log_tail)
 
     @operation("InvokeAsync")
     async def invoke_async(self, call: Call, request: Mapping[str, Any]) -> Answer:
@@ -102,10 +106,11 @@ class InvokeService:
             payload += chunk
             if len(payload) > ASYNC_PAYLOAD_LIMIT_BYTES:
                 raise _too_large(ASYNC_PAYLOAD_LIMIT_BYTES)
-        await self._accept(call, ref, bytes(payload) or b"{}")
+        trace_header = trace_of(decoded(call.http.headers.get("x-amzn-trace-id")))
+        await self._accept(call, ref, bytes(payload) or b"{}", trace_header)
         return {"Status": 202}
 
-    async def _accept(self, call: Call, ref: FunctionRef, payload: bytes) -> None:
+    async def _accept(self, call: Call, ref: FunctionRef, payload: bytes, trace_header: str) -> None:
         """Lay an event on the shelf of its function; it is on disk when this returns.
 
         Raises: ApiError: the event is too large or no JSON, or the function cannot be invoked.
@@ -113,7 +118,7 @@ class InvokeService:
         if len(payload) > ASYNC_PAYLOAD_LIMIT_BYTES:
             raise _too_large(ASYNC_PAYLOAD_LIMIT_BYTES)
         _check_json(payload)
-        request_id, trace_header = call.request_id, decoded(call.http.headers.get("x-amzn-trace-id"))
+        request_id = call.request_id
         await write(
             self._store,
             lambda tx: async_shelf.accept(tx, ref, payload=payload, request_id=request_id, trace_header=trace_header),
@@ -184,21 +189,32 @@ def _client_context(text: str) -> bytes:
     return decoded
 
 
-def _answer(outcome: Outcome, *, wants_log_tail: bool) -> Answer:
+def _empty(status: int, call: Call, trace_header: str) -> Response:
+    """Return the answer to an event that was taken, or to a dry run."""
+    headers = {"x-amzn-RequestId": call.request_id, "X-Amzn-Trace-Id": trace_header}
+    if status != 204:
+        headers["Content-Type"] = "application/json"
+    return Response(status, headers)
+
+
+def _answer(outcome: Outcome, request_id: str, trace_header: str, *, wants_log_tail: bool) -> Response:
+    """Return what came of an invocation.
+
+    Raises: ApiError: it was not made: it was throttled, or could not be.
+    """
     match outcome:
-        case Succeeded():
-            answer: dict[str, Any] = {
-                "StatusCode": 200,
-                "Payload": outcome.payload,
-                "ExecutedVersion": outcome.executed_version,
+        case Succeeded() | FunctionError():
+            headers = {
+                "x-amzn-RequestId": request_id,
+                "X-Amz-Executed-Version": outcome.executed_version,
+                "X-Amzn-Trace-Id": trace_header,
+                "Content-Type": "application/json",
             }
-        case FunctionError():
-            answer = {
-                "StatusCode": 200,
-                "FunctionError": outcome.kind,
-                "Payload": outcome.payload,
-                "ExecutedVersion": outcome.executed_version,
-            }
+            if isinstance(outcome, FunctionError):
+                headers["X-Amz-Function-Error"] = outcome.kind
+            if wants_log_tail:
+                headers["X-Amz-Log-Result"] = base64.b64encode(outcome.log_tail).decode("ascii")
+            return Response(200, headers, outcome.payload)
         case Throttled():
             raise ApiError(
                 "TooManyRequestsException",
@@ -209,6 +225,3 @@ def _answer(outcome: Outcome, *, wants_log_tail: bool) -> Answer:
             )
         case ServiceFault():
             raise ApiError(outcome.code, outcome.message, status=outcome.status, members=dict(outcome.members))
-    if wants_log_tail:
-        answer["LogResult"] = base64.b64encode(outcome.log_tail).decode("ascii")
-    return answer

@@ -238,7 +238,7 @@ class _Worker:
 
     def _report_init_error(self, document):
         awslambda.log_error(document, self._as_json)
-        self._answer(INIT_ERROR, json.dumps(document).encode())
+        self._answer(INIT_ERROR, self._encode(document))
         raise SystemExit(1)
 
     def _next(self):
@@ -312,7 +312,7 @@ class _Worker:
             del kind, error, trace
         if document is not None:
             awslambda.log_error(document, self._as_json)
-            body = json.dumps(document).encode()
+            body = self._encode(document)
         elif len(body) > awslambda.RESPONSE_LIMIT_BYTES:
             document = {
                 "errorType": "Function.ResponseSizeTooLarge",
