@@ -222,3 +222,13 @@ def test_a_region_in_the_host_header_is_the_region_of_an_unsigned_request(daemon
     assert query(daemon.url, "CreateQueue", {"QueueName": name}, headers=headers).status == 200
     assert daemon.client("sqs", region="eu-west-1").get_queue_url(QueueName=name)
     assert query(daemon.url, "GetQueueUrl", {"QueueName": name}).status == 400
+
+
+def test_the_only_element_of_a_list_or_map_may_go_without_its_number(queue_url: str) -> None:
+    changed = query(queue_url, "SetQueueAttributes", {"Attribute.Name": "DelaySeconds", "Attribute.Value": "0"})
+    assert changed.status == 200
+    assert query(queue_url, "SendMessage", {"MessageBody": "x"}).status == 200
+    shown = query(queue_url, "GetQueueAttributes", {"AttributeName": "DelaySeconds"})
+    assert pairs(shown, "GetQueueAttributesResult/Attribute") == {"DelaySeconds": "0"}
+    received = query(queue_url, "ReceiveMessage", {"AttributeName": "All"})
+    assert "SentTimestamp" in pairs(received, "ReceiveMessageResult/Message/Attribute")

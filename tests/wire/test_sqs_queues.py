@@ -182,7 +182,7 @@ def test_a_redrive_policy_needs_a_queue_that_agrees_and_is_listed_at_its_target(
         "maxReceiveCount": 2,
     }
     assert plain(sqs.list_dead_letter_source_queues(QueueUrl=target)) == {"queueUrls": [source]}
-    assert plain(sqs.list_dead_letter_source_queues(QueueUrl=source)) in ({}, {"queueUrls": []})
+    assert plain(sqs.list_dead_letter_source_queues(QueueUrl=source)) == {"queueUrls": []}
     sqs.set_queue_attributes(QueueUrl=source, Attributes={"RedrivePolicy": ""})
     assert attributes(sqs, source, "RedrivePolicy") == {}
 
@@ -223,6 +223,11 @@ def test_dead_letter_sources_are_listed_in_pages(sqs: Any) -> None:
     paginator = sqs.get_paginator("list_dead_letter_source_queues")
     pages = paginator.paginate(QueueUrl=target, PaginationConfig={"PageSize": 2})
     assert [url for page in pages for url in page["queueUrls"]] == urls
+
+
+def test_a_queue_without_sources_has_an_empty_list_of_them(sqs: Any) -> None:
+    url = sqs.create_queue(QueueName=fresh())["QueueUrl"]
+    assert plain(sqs.list_dead_letter_source_queues(QueueUrl=url)) == {"queueUrls": []}
 
 
 def test_tags_are_added_shown_and_taken_off(sqs: Any) -> None:
