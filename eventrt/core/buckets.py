@@ -82,11 +82,11 @@ class Checksum(NamedTuple):
 
 
 class Lock(NamedTuple):
-    """What keeps a version from being deleted."""
+    """What keeps a version from being deleted; `legal_hold` None: nobody ever said whether it is held."""
 
     mode: Literal["", "GOVERNANCE", "COMPLIANCE"] = ""
     retain_until: float = 0.0
-    legal_hold: bool = False
+    legal_hold: bool | None = None
 
 
 class ObjectDraft(NamedTuple):

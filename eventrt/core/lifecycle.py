@@ -172,12 +172,19 @@ def removes_marker(rules: Sequence[Mapping[str, Any]], marker: ObjectVersion, *,
     return False
 
 
-def aborts(rules: Sequence[Mapping[str, Any]], upload: Upload, *, now: float) -> bool:
-    """Is an upload in parts to be given up now?"""
-    return any(
-        rule["Status"] == "Enabled"
+def aborts_at(rules: Sequence[Mapping[str, Any]], upload: Upload) -> tuple[float, str] | None:
+    """Return when an upload in parts is given up and by which rule; None when none gives it up."""
+    found = [
+        (due_at(upload.started_at, rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]), rule.get("ID", ""))
+        for rule in rules
+        if rule["Status"] == "Enabled"
         and rule.get("AbortIncompleteMultipartUpload")
         and upload.key.startswith(filter_of(rule)[0])
-        and due_at(upload.started_at, rule["AbortIncompleteMultipartUpload"]["DaysAfterInitiation"]) <= now
-        for rule in rules
-    )
+    ]
+    return min(found) if found else None
+
+
+def aborts(rules: Sequence[Mapping[str, Any]], upload: Upload, *, now: float) -> bool:
+    """Is an upload in parts to be given up now?"""
+    found = aborts_at(rules, upload)
+    return found is not None and found[0] <= now

@@ -156,10 +156,13 @@ def matches_etag(condition: str, etag: str) -> bool:
     return any(one.strip().removeprefix("W/").strip('"') == etag for one in condition.split(","))
 
 
-def check_read(conditions: Mapping[str, Any], version: ObjectVersion) -> bool:
+def check_read(conditions: Mapping[str, Any], version: ObjectVersion, *, headers: str = "") -> bool:
     """Return whether a conditional read goes on; False answers 304 Not Modified.
 
-    Args: conditions: `IfMatch`, `IfNoneMatch` (texts), `IfModifiedSince`, `IfUnmodifiedSince` (moments), by presence.
+    Args:
+        conditions: `IfMatch`, `IfNoneMatch` (texts), `IfModifiedSince`, `IfUnmodifiedSince` (moments), by presence.
+        headers: how the names of the headers begin, where it is not themselves.
+
     Raises: S3Refused: PreconditionFailed.
     Source: API reference, GetObject: If-Match wins over If-Unmodified-Since, If-None-Match over If-Modified-Since.
     """
@@ -167,9 +170,9 @@ def check_read(conditions: Mapping[str, Any], version: ObjectVersion) -> bool:
     match = conditions.get("IfMatch")
     if match is not None:
         if not matches_etag(match, version.etag):
-            raise precondition_failed("If-Match")
+            raise precondition_failed(f"{headers}If-Match")
     elif (since := conditions.get("IfUnmodifiedSince")) is not None and modified_at > since:
-        raise precondition_failed("If-Unmodified-Since")
+        raise precondition_failed(f"{headers}If-Unmodified-Since")
     none_match = conditions.get("IfNoneMatch")
     if none_match is not None:
         return not matches_etag(none_match, version.etag)
@@ -231,6 +234,11 @@ def no_such_version(key: str, version_id: str) -> S3Refused:
     )
 
 
+def wrong_part_number(number: int) -> S3Refused:
+    """Return the refusal of a part number that no part can have."""
+    return invalid_argument("Part number must be an integer between 1 and 10000, inclusive", "partNumber", str(number))
+
+
 def no_such_upload(upload_id: str) -> S3Refused:
     """Return `NoSuchUpload`."""
     return S3Refused(
@@ -240,6 +248,11 @@ def no_such_upload(upload_id: str) -> S3Refused:
         status=404,
         members={"UploadId": upload_id},
     )
+
+
+def _whole(digits: str) -> int:
+    """Return a number; one that is longer than any object is just that long."""
+    return int(digits.lstrip("0")[:20] or "0")
 
 
 def read_range(header: str, size: int) -> tuple[int, int] | None:
@@ -253,13 +266,13 @@ def read_range(header: str, size: int) -> tuple[int, int] | None:
     if match is None or (not match[1] and not match[2]):
         return None
     if match[1]:
-        first = int(match[1])
-        last = min(int(match[2]), size - 1) if match[2] else size - 1
-        if match[2] and int(match[2]) < first:
+        first = _whole(match[1])
+        last = min(_whole(match[2]), size - 1) if match[2] else size - 1
+        if match[2] and _whole(match[2]) < first:
             return None
     else:
-        first, last = max(0, size - int(match[2])), size - 1
-        if int(match[2]) == 0:
+        first, last = max(0, size - _whole(match[2])), size - 1
+        if _whole(match[2]) == 0:
             first = size
     if first >= size:
         raise S3Refused(
@@ -277,18 +290,18 @@ def read_copy_range(text: str, size: int) -> tuple[int, int]:
     Raises: S3Refused: InvalidArgument.
     """
     match = re.fullmatch(r"bytes=(\d+)-(\d+)", text, re.ASCII)
-    if match is None or int(match[1]) > int(match[2]):
+    if match is None or _whole(match[1]) > _whole(match[2]):
         raise invalid_argument(
             "The x-amz-copy-source-range value must be of the form bytes=first-last where first and last are the "
             "zero-based offsets of the first and last bytes to copy",
             "x-amz-copy-source-range",
             text,
         )
-    if int(match[2]) >= size:
+    if _whole(match[2]) >= size:
         raise invalid_argument(
             f"Range specified is not valid for source object of size: {size}", "x-amz-copy-source-range", text
         )
-    return int(match[1]), int(match[2])
+    return _whole(match[1]), _whole(match[2])
 
 
 @dataclass(frozen=True, slots=True)
@@ -411,13 +424,19 @@ def changed_retention(
     return Lock(mode, retain_until, lock.legal_hold)  # type: ignore[arg-type]
 
 
-def default_lock(bucket: Bucket, now: float) -> Lock | None:
-    """Return the retention that the bucket's object lock configuration gives a new version, None without one."""
-    rule = bucket.settings.get("object-lock", {}).get("Rule", {}).get("DefaultRetention")
-    if not rule:
-        return None
+def default_lock(bucket: Bucket, asked: Lock | None, now: float) -> Lock | None:
+    """Return the lock of a new version: what was asked for, with the bucket's own retention where none was."""
+    rule = default_retention(bucket)
+    if not rule or (asked is not None and asked.mode):
+        return asked
     days = rule["Days"] if rule.get("Days") else rule["Years"] * 365
-    return Lock(rule["Mode"], now + days * 86_400.0)
+    return Lock(rule["Mode"], now + days * 86_400.0, asked.legal_hold if asked is not None else None)
+
+
+def default_retention(bucket: Bucket) -> Mapping[str, Any] | None:
+    """Return the retention that the bucket's object lock configuration gives new versions, None without one."""
+    found: Mapping[str, Any] | None = bucket.settings.get("object-lock", {}).get("Rule", {}).get("DefaultRetention")
+    return found
 
 
 # -- rules of bucket documents

@@ -74,8 +74,8 @@ class Buckets:
         present = tx.objects.current(bucket, draft.key)
         if conditions:
             rules.check_write(conditions, present, draft.key)
-        if bucket.has_object_lock and draft.lock is None:
-            draft = draft._replace(lock=rules.default_lock(bucket, tx.now))
+        if bucket.has_object_lock:
+            draft = draft._replace(lock=rules.default_lock(bucket, draft.lock, tx.now))
         made = tx.objects.put(bucket, draft, replaces=present)
         if "notification" in bucket.settings and not (
             self._coalesces

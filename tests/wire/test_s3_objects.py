@@ -285,6 +285,12 @@ def test_a_body_must_come_whole_and_with_its_length(daemon: RunningDaemon, bucke
     connection.endheaders()
     connection.send(b"1\r\nx\r\n0\r\n\r\n")
     answer = connection.getresponse()
+    assert (answer.status, b"<Header>Transfer-Encoding</Header>" in answer.read()) == (501, True)
+    connection.close()
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=10)
+    connection.putrequest("PUT", f"/{bucket}/k")
+    connection.endheaders()
+    answer = connection.getresponse()
     assert (answer.status, b"MissingContentLength" in answer.read()) == (411, True)
     connection.close()
 

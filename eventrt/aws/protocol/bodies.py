@@ -32,9 +32,14 @@ class Payload:
         self._verified = verified if mode.startswith("STREAMING-") and "UNSIGNED" not in mode else None
         self._has_trailer = mode.endswith("-TRAILER")
         announced = headers.get("x-amz-decoded-content-length" if self._is_framed else "content-length", "")
-        self.length = int(announced) if announced.isascii() and announced.isdecimal() else None
+        self.length = int(announced) if len(announced) < 20 and announced.isascii() and announced.isdecimal() else None
         self.trailers: dict[str, str] = {}
         self.expected_sha256 = mode.lower() if verified is not None and len(mode) == 64 else ""
+
+    @property
+    def is_chunked(self) -> bool:
+        """Does the request come in chunks of HTTP's own, so that nobody knows how long it is?"""
+        return "chunked" in self._request.headers.get("transfer-encoding", "")
 
     def __aiter__(self) -> AsyncIterator[bytes]:
         if not self._is_framed:

@@ -154,6 +154,9 @@ WRONG_INTEGERS: dict[str, dict[str, str]] = {
 }
 """Services that name the parameter of the query string which is no integer, and how where not in the common words."""
 
+ALWAYS_MILLISECONDS = frozenset({"s3"})
+"""Services whose XML writes moments with their milliseconds, also when these are none."""
+
 HOST_ID = "eventrtEventrtEventrtEventrtEventrtEventrtEventrtEventrtEventrtEventrt0="
 """What S3 calls the host that answered (`x-amz-id-2`)."""
 

@@ -12,7 +12,11 @@ from datetime import UTC, datetime
 from email.utils import formatdate
 from typing import Any
 
+from eventrt.aws.protocol import overlays
 from eventrt.aws.protocol.models import Ref, ServiceModel, Shape
+
+MILLISECONDS = "iso8601-milliseconds"
+"""A form of timestamps that no model names: ISO 8601 with milliseconds, always."""
 
 Writer = Callable[[Any], Any]
 XmlWriter = Callable[[Any, list[str]], None]
@@ -44,6 +48,9 @@ def timestamp_text(moment: float, form: str) -> str:
     form = form.lower()
     if form == "iso8601":
         return iso8601(moment)
+    if form == MILLISECONDS:
+        text = iso8601(moment)
+        return text if "." in text else f"{text[:-1]}.000Z"
     if form == "rfc822":
         return http_date(moment)
     return str(epoch_number(moment))
@@ -234,7 +241,8 @@ class XmlWriterCompiler:
         kind = shape["type"]
         if kind == "structure":
             return self.structure(name, shape["members"])
-        text = _text_of(kind, shape.get("timestampFormat", "iso8601"))
+        usual = MILLISECONDS if self.model.id in overlays.ALWAYS_MILLISECONDS else "iso8601"
+        text = _text_of(kind, shape.get("timestampFormat", usual))
 
         def write(value: Any, out: list[str]) -> None:
             out.append(text(value))

@@ -43,7 +43,7 @@ class _Head(msgspec.Struct, array_like=True, omit_defaults=True):
     checksum: tuple[str, str, str] | None = None
     storage_class: str = "STANDARD"
     tags: dict[str, str] = {}
-    lock: tuple[str, float, bool] | None = None
+    lock: tuple[str, float, bool | None] | None = None
     part_count: int = 0
     encryption: dict[str, Any] = {}
     acl: str = ""

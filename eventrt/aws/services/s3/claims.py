@@ -36,9 +36,7 @@ def read_claims(headers: Mapping[str, str], algorithms: Mapping[str, Algorithm])
         except ValueError:
             is_md5 = False
         if not is_md5:
-            raise S3Refused(
-                "InvalidDigest", "The Content-MD5 you specified was invalid.", members={"Content-MD5": md5}
-            )
+            raise S3Refused("InvalidDigest", "The Content-MD5 you specified was invalid.", members={"Content-MD5": md5})
     given = [
         name
         for name in headers
@@ -65,6 +63,8 @@ def read_claims(headers: Mapping[str, str], algorithms: Mapping[str, Algorithm])
     algorithm = algorithms.get(given[0][len(_CHECKSUM_HEADER) :].upper())
     if algorithm is None:
         raise invalid_request("The algorithm type you specified in x-amz-checksum- header is invalid.")
+    if named is not None and named.upper() != algorithm.name:
+        raise invalid_request("Value for x-amz-sdk-checksum-algorithm header is invalid.")
     value = headers.get(given[0])
     if value is not None and not algorithm.is_well_formed(value):
         raise invalid_request(f"Value for {given[0]} header is invalid.")

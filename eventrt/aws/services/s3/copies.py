@@ -18,6 +18,7 @@ from eventrt.aws.services.s3.room import (
     quoted,
 )
 from eventrt.aws.services.s3.uploads import Uploads, find_upload, part_number
+from eventrt.core import lifecycle
 from eventrt.core.buckets import Body, Bucket, Checksum, Extent, ObjectDraft, ObjectVersion, Part
 from eventrt.core.checksums import encode
 from eventrt.core.object_rules import (
@@ -33,6 +34,7 @@ from eventrt.core.object_rules import (
     read_copy_range,
     read_copy_source,
 )
+from eventrt.errors import ApiError
 from eventrt.store.api import Tx
 
 _CONDITIONS = {
@@ -88,6 +90,10 @@ class Copies(Uploads):
         }
         if "key" in version.encryption:
             answer["SSEKMSKeyId"] = version.encryption["key"]
+        if version.encryption.get("bucket_key"):
+            answer["BucketKeyEnabled"] = True
+        if "lifecycle" in bucket.settings and (expiration := lifecycle.expiration_header(bucket, version)):
+            answer["Expiration"] = expiration
         if bucket.versioning:
             answer["VersionId"] = version.shown_version_id
         if source_bucket.versioning:
@@ -285,12 +291,18 @@ def _look_up(tx: Tx, call: Call, names: CopySource, request: Request) -> tuple[B
     if request.get("ExpectedSourceBucketOwner") is not None:
         asked["ExpectedBucketOwner"] = request["ExpectedSourceBucketOwner"]
     bucket = find_bucket(tx, call, asked)
-    version = find_version(tx, bucket, asked)
+    try:
+        version = find_version(tx, bucket, asked)
+    except ApiError as error:
+        if error.code != "MethodNotAllowed":
+            raise
+        raise invalid_request(
+            "The source of a copy request may not specifically refer to a delete marker by version id."
+        ) from error
     conditions = {mine: request[theirs] for theirs, mine in _CONDITIONS.items() if theirs in request}
-    if conditions and not check_read(conditions, version):
-        raise precondition_failed(
-            "x-amz-copy-source-If-None-Match" if "IfNoneMatch" in conditions else "x-amz-copy-source-If-Modified-Since"
-        )
+    if conditions and not check_read(conditions, version, headers="x-amz-copy-source-"):
+        name = "If-None-Match" if "IfNoneMatch" in conditions else "If-Modified-Since"
+        raise precondition_failed(f"x-amz-copy-source-{name}")
     return bucket, version
 
 

@@ -11,11 +11,13 @@ import orjson
 from eventrt.aws.protocol.parse import WrongType
 from eventrt.aws.protocol.query import pairs_of
 from eventrt.aws.services.s3.acls import CANNED_ACLS, GRANT_HEADERS, is_public, read_acl
+from eventrt.aws.services.s3.claims import Claims
 from eventrt.core.buckets import Bucket, Lock, ObjectVersion
 from eventrt.core.object_rules import (
     S3Refused,
     access_denied,
     check_metadata,
+    default_retention,
     invalid_argument,
     invalid_request,
     read_tag_header,
@@ -40,6 +42,7 @@ STORAGE_CLASSES = frozenset(
 _ARCHIVES = frozenset({"GLACIER", "DEEP_ARCHIVE", "OUTPOSTS", "SNOW", "EXPRESS_ONEZONE", "FSX_OPENZFS", "FSX_ONTAP"})
 
 _GRANTS = frozenset(GRANT_HEADERS)
+_LOCKS = frozenset({"ObjectLockMode", "ObjectLockRetainUntilDate", "ObjectLockLegalHoldStatus"})
 _NOTHING: Mapping[str, Any] = {}
 
 
@@ -130,7 +133,28 @@ def lock_of(request: Request, bucket: Bucket, now: float) -> Lock | None:
         raise invalid_argument("Legal Hold must be either of 'ON' or 'OFF'")
     if mode is not None:
         check_retention(mode, until, now)
-    return Lock(mode or "", until or 0.0, hold == "ON")
+    return Lock(mode or "", until or 0.0, None if hold is None else hold == "ON")
+
+
+def check_claims(claims: Claims, bucket: Bucket, *, is_locked: bool, what: str) -> None:
+    """Let a body pass that says what it is, as every body must that will be locked.
+
+    Args: is_locked: does the request itself name a lock? what: "Object" or "Part".
+    Raises: S3Refused: InvalidRequest.
+    Source: user guide, "Object Lock considerations".
+    """
+    if claims.md5 is not None or claims.algorithm is not None or not bucket.has_object_lock:
+        return
+    if is_locked or default_retention(bucket):
+        raise invalid_request(
+            f"Content-MD5 OR x-amz-checksum- HTTP header is required for Put {what} requests with Object Lock "
+            "parameters"
+        )
+
+
+def names_a_lock(request: Request) -> bool:
+    """Does a request say how the new version is locked?"""
+    return not _LOCKS.isdisjoint(request)
 
 
 def check_retention(mode: str, until: float | None, now: float) -> None:

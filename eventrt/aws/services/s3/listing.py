@@ -90,7 +90,9 @@ class Listing(S3Room):
         prefix, delimiter = request.get("Prefix") or "", request.get("Delimiter") or ""
         key_marker, version_marker = request.get("KeyMarker") or "", request.get("VersionIdMarker")
         if version_marker is not None and "KeyMarker" not in request:
-            raise invalid_argument("A version-id marker cannot be specified without a key marker.")
+            raise invalid_argument(
+                "A version-id marker cannot be specified without a key marker.", "version-id-marker", version_marker
+            )
         if version_marker == "":
             raise invalid_argument("A version-id marker cannot be empty.", "version-id-marker", "")
 
@@ -173,10 +175,9 @@ def page_size(request: Request, member: str, wire_name: str) -> int:
     asked = request.get(member)
     if asked is None:
         return PAGE
-    if asked < 0 or asked > 2**31 - 1:
-        raise invalid_argument(
-            f"Argument {wire_name} must be an integer between 0 and 2147483647", wire_name, str(asked)
-        )
+    if asked < 0:
+        words = "maxKeys" if wire_name == "max-keys" else wire_name  # S3 calls this one by a name of its own
+        raise invalid_argument(f"Argument {words} must be an integer between 0 and 2147483647", words, str(asked))
     return min(int(asked), PAGE)
 
 

@@ -135,6 +135,8 @@ class ObjectSettings(S3Room):
         """Return whether a version is held."""
         bucket, version, _ = await self._on_version(call, request, lambda *_: None, writes=False)
         _check_locks(bucket)
+        if version.lock.legal_hold is None:
+            raise _no_lock()
         return {"LegalHold": {"Status": "ON" if version.lock.legal_hold else "OFF"}}
 
 

@@ -14,6 +14,7 @@ from eventrt.aws.protocol.overlays import HOST_ID
 from eventrt.aws.protocol.serialise import http_date, iso8601
 from eventrt.aws.services.s3 import drafts
 from eventrt.aws.services.s3.claims import read_claims
+from eventrt.aws.services.s3.listing import page_size
 from eventrt.aws.services.s3.receiving import Received, checksum_headers, is_small, receive_small, receiving
 from eventrt.aws.services.s3.room import (
     DEFAULT_CONTENT_TYPE,
@@ -31,7 +32,17 @@ from eventrt.aws.services.s3.room import (
 )
 from eventrt.core import lifecycle, object_rules
 from eventrt.core.buckets import Body, Bucket, Checksum, ObjectDraft, ObjectVersion, PartLayout
-from eventrt.core.object_rules import PUT_LIMIT_BYTES, S3Refused, check_key, invalid_argument, malformed_xml
+from eventrt.core.object_rules import (
+    PART_LIMIT,
+    PUT_LIMIT_BYTES,
+    S3Refused,
+    check_key,
+    invalid_argument,
+    is_version_id,
+    malformed_xml,
+    no_such_version,
+    wrong_part_number,
+)
 from eventrt.core.refused import Refused
 from eventrt.http import Response
 from eventrt.store.api import Tx
@@ -64,6 +75,8 @@ class Objects(S3Room):
             raise S3Refused("NotImplemented", "eventrt does not append to objects.", status=501)
         claims = read_claims(headers, self._algorithms)
         bucket = await self._store.read(lambda tx: find_bucket(tx, call, request))
+        if bucket.has_object_lock:
+            drafts.check_claims(claims, bucket, is_locked=drafts.names_a_lock(request), what="Object")
         draft = new_draft(request, headers, bucket)
         staged_in = self._folders.staged_path(bucket, request["Key"]) if bucket.folder else None
         payload, wants = request["Body"], self.default_checksum
@@ -138,6 +151,7 @@ class Objects(S3Room):
     @answers("GetObject")
     async def get_object(self, call: Call, request: Request) -> Answer:
         """Give an object's bytes, all or a range of them."""
+        _check_no_encryption(call)
         bucket, version, parts = await self._look_up(call, request)
         headers = object_headers(bucket, version, call.request_id)
         if not object_rules.check_read(_conditions_of(request), version):
@@ -148,8 +162,8 @@ class Objects(S3Room):
                 headers[name] = http_date(value) if isinstance(value, float | int) else value
         body = self.locate(bucket, version)
         first, last, status = self._window(request, version, parts, headers)
-        if status == 200 and request.get("ChecksumMode") == "ENABLED":
-            headers |= checksum_headers(await self.checksum_of(bucket, version), self._algorithms)
+        if request.get("ChecksumMode") == "ENABLED" and (status == 200 or request.get("PartNumber") is not None):
+            headers |= await self._checksum_headers(bucket, version, parts, request.get("PartNumber"))
         headers["Content-Length"] = str(last - first + 1)
         if body.inline is not None:
             return Response(status, headers, body.inline[first : last + 1])
@@ -165,6 +179,7 @@ class Objects(S3Room):
     @answers("HeadObject")
     async def head_object(self, call: Call, request: Request) -> Answer:
         """Tell what GetObject would, without the bytes."""
+        _check_no_encryption(call)
         bucket, version, parts = await self._look_up(call, request)
         headers = object_headers(bucket, version, call.request_id)
         if not object_rules.check_read(_conditions_of(request), version):
@@ -175,7 +190,7 @@ class Objects(S3Room):
                 headers[name] = http_date(value) if isinstance(value, float | int) else value
         first, last, status = self._window(request, version, parts, headers)
         if request.get("ChecksumMode") == "ENABLED":
-            headers |= checksum_headers(await self.checksum_of(bucket, version), self._algorithms)
+            headers |= await self._checksum_headers(bucket, version, parts, request.get("PartNumber"))
         headers["Content-Length"] = str(last - first + 1)
         return Response(status, headers)
 
@@ -202,7 +217,9 @@ class Objects(S3Room):
         if number is not None:
             if request.get("Range") is not None:
                 raise object_rules.invalid_request("Cannot specify both Range header and partNumber query parameter")
-            if not 1 <= number <= max(1, len(parts)):
+            if not 1 <= number <= PART_LIMIT:
+                raise wrong_part_number(number)
+            if number > max(1, len(parts)):
                 raise S3Refused(
                     "InvalidPartNumber",
                     "The requested partnumber is not satisfiable",
@@ -210,7 +227,10 @@ class Objects(S3Room):
                     members={"PartNumberRequested": str(number), "ActualPartCount": str(max(1, len(parts)))},
                 )
             if not parts:
-                return 0, size - 1, 206 if size else 200
+                if not size:
+                    return 0, -1, 200
+                headers["Content-Range"] = f"bytes 0-{size - 1}/{size}"
+                return 0, size - 1, 206
             first = sum(part.size for part in parts[: number - 1])
             last = first + parts[number - 1].size - 1
             headers["x-amz-mp-parts-count"] = str(len(parts))
@@ -222,6 +242,18 @@ class Objects(S3Room):
             return 0, size - 1, 200
         headers["Content-Range"] = f"bytes {found[0]}-{found[1]}/{size}"
         return found[0], found[1], 206
+
+    async def _checksum_headers(
+        self, bucket: Bucket, version: ObjectVersion, parts: list[PartLayout], number: int | None
+    ) -> dict[str, str]:
+        """Return the headers that tell the checksum of a version, or of the part of it that was asked for."""
+        checksum: Checksum | None
+        if number is not None and parts:
+            value = parts[number - 1].checksum
+            checksum = version.checksum._replace(value=value) if version.checksum is not None and value else None
+        else:
+            checksum = await self.checksum_of(bucket, version)
+        return checksum_headers(checksum, self._algorithms)
 
     async def checksum_of(self, bucket: Bucket, version: ObjectVersion) -> Checksum | None:
         """Return a version's checksum; one that came without gets its CRC-64/NVME computed now."""
@@ -281,6 +313,8 @@ class Objects(S3Room):
                 if entry.get("VersionId"):
                     told["VersionId"] = entry["VersionId"]
                 try:
+                    if entry.get("VersionId") and not is_version_id(entry["VersionId"]):
+                        raise no_such_version(entry["Key"], entry["VersionId"])
                     if not entry["Key"]:
                         raise S3Refused("UserKeyMustBeSpecified", "The request must contain a key.")
                     done = self._shelf.delete(
@@ -340,7 +374,7 @@ class Objects(S3Room):
 def _parts_page(
     request: Request, version: ObjectVersion, parts: list[PartLayout], algorithms: Mapping[str, Any]
 ) -> dict[str, Any]:
-    limit = min(1000 if request.get("MaxParts") is None else request["MaxParts"], 1000)
+    limit = page_size(request, "MaxParts", "max-parts")
     after = int(request.get("PartNumberMarker") or 0)
     page = [part for part in parts if part.number > after]
     shown, rest = page[:limit], page[limit:]
@@ -393,8 +427,8 @@ def object_headers(bucket: Bucket, version: ObjectVersion, request_id: str) -> d
     if version.lock.mode:
         headers["x-amz-object-lock-mode"] = version.lock.mode
         headers["x-amz-object-lock-retain-until-date"] = iso8601(version.lock.retain_until)
-    if version.lock.legal_hold:
-        headers["x-amz-object-lock-legal-hold"] = "ON"
+    if version.lock.legal_hold is not None:
+        headers["x-amz-object-lock-legal-hold"] = "ON" if version.lock.legal_hold else "OFF"
     if "lifecycle" in bucket.settings and (expiration := lifecycle.expiration_header(bucket, version)):
         headers["x-amz-expiration"] = expiration
     return headers
@@ -403,6 +437,17 @@ def object_headers(bucket: Bucket, version: ObjectVersion, request_id: str) -> d
 @lru_cache(maxsize=1024)
 def _date(second: int) -> str:
     return http_date(second)
+
+
+def _check_no_encryption(call: Call) -> None:
+    """Let a request pass that reads without saying how to encrypt.
+
+    Source: API reference, GetObject, "Encryption": a 400.
+    """
+    asked = call.http.headers.get("x-amz-server-side-encryption")
+    if asked is not None:
+        name = "x-amz-server-side-encryption"
+        raise invalid_argument(f"{name} header is not supported for this operation.", name, asked)
 
 
 def _not_modified(headers: Mapping[str, str]) -> Response:

@@ -64,7 +64,7 @@ async def receiving(
     """
     length = payload.length
     if length is None:
-        raise S3Refused("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
+        raise _unknown_length(payload)
     if length > limit_bytes:
         raise S3Refused(
             "EntityTooLarge",
@@ -111,6 +111,17 @@ async def receiving(
         await writer.discard()
         if name:
             await room.give_up_unused(name)
+
+
+def _unknown_length(payload: Source) -> S3Refused:
+    if isinstance(payload, Payload) and payload.is_chunked:
+        return S3Refused(
+            "NotImplemented",
+            "A header you provided implies functionality that is not implemented",
+            status=501,
+            members={"Header": "Transfer-Encoding"},
+        )
+    return S3Refused("MissingContentLength", "You must provide the Content-Length HTTP header.", status=411)
 
 
 def is_small(payload: Source) -> bool:

@@ -23,6 +23,7 @@ from eventrt.core.object_rules import (
     S3Refused,
     access_denied,
     invalid_bucket_name,
+    invalid_request,
     is_version_id,
     may_be_a_bucket,
     no_such_key,
@@ -39,6 +40,18 @@ from eventrt.store.blobs import Blobs
 
 Request = Mapping[str, Any]
 S = TypeVar("S", bound="S3Room")
+
+_VOUCHED = frozenset(
+    {
+        "DeleteObjects",
+        "PutBucketCors",
+        "PutBucketLifecycleConfiguration",
+        "PutObjectLegalHold",
+        "PutObjectLockConfiguration",
+        "PutObjectRetention",
+    }
+)
+"""Operations whose documents must come with a digest (API reference: "Content-MD5, required: yes")."""
 
 DEFAULT_CONTENT_TYPE = "binary/octet-stream"
 
@@ -84,7 +97,10 @@ class S3Room:
         if name == "CompleteMultipartUpload":
             return
         try:
-            check_document(read_claims(headers, self._algorithms), body)
+            claims = read_claims(headers, self._algorithms)
+            if name in _VOUCHED and claims.md5 is None and claims.algorithm is None:
+                raise invalid_request("Missing required header for this request: Content-MD5")
+            check_document(claims, body)
         except Refused as refused:
             raise as_api_error(refused) from refused
 

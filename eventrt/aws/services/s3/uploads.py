@@ -28,11 +28,11 @@ from eventrt.core.object_rules import (
     check_key,
     check_write,
     common_prefix,
-    invalid_argument,
     invalid_request,
     malformed_xml,
     multipart_etag,
     no_such_upload,
+    wrong_part_number,
 )
 from eventrt.store.api import Tx
 
@@ -67,14 +67,17 @@ class Uploads(S3Room):
             answer["SSEKMSKeyId"] = encryption["key"]
         if algorithm:
             answer |= {"ChecksumAlgorithm": algorithm, "ChecksumType": kind}
-        return answer
+        return answer | _abort_members(bucket, upload)
 
     @answers("UploadPart")
     async def upload_part(self, call: Call, request: Request) -> Answer:
         """Keep one part."""
         number = part_number(request)
         claims = read_claims(call.http.headers, self._algorithms)
-        upload = await self._store.read(lambda tx: find_upload(tx, call, request))
+        bucket, upload = await self._store.read(
+            lambda tx: (find_bucket(tx, call, request), find_upload(tx, call, request))
+        )
+        drafts.check_claims(claims, bucket, is_locked=upload.draft.get("lock") is not None, what="Part")
         wants = self._algorithms.get(upload.checksum_algorithm)
         if claims.algorithm is not None and wants is not None and claims.algorithm.name != wants.name:
             raise invalid_request(
@@ -103,8 +106,11 @@ class Uploads(S3Room):
     async def complete_multipart_upload(self, call: Call, request: Request) -> Answer:
         """Make the parts one object."""
         listed = (request.get("MultipartUpload") or {}).get("Parts") or ()
-        if not listed or any("PartNumber" not in one for one in listed):
+        if "MultipartUpload" not in request:
+            raise invalid_request("You must specify at least one part")
+        if not listed or any("PartNumber" not in one or "ETag" not in one for one in listed):
             raise malformed_xml()
+        await self._store.read(lambda tx: find_upload(tx, call, request))
         numbers = [one["PartNumber"] for one in listed]
         if any(later <= earlier for earlier, later in pairwise(numbers)):
             raise S3Refused(
@@ -119,7 +125,9 @@ class Uploads(S3Room):
             raise S3Refused("EntityTooLarge", "Your proposed upload exceeds the maximum allowed object size.")
         said = request.get("MpuObjectSize")
         if said is not None and said != size:
-            raise invalid_request("The provided 'x-amz-mp-object-size' header does not match the size of the object.")
+            raise invalid_request(
+                f"The provided 'x-amz-mp-object-size' header value {said} does not match what was computed: {size}"
+            )
         checksum = self._whole_checksum(request, upload, chosen)
         extents = [extent for part in chosen for extent in part.body.extents]
         etag = multipart_etag([part.etag for part in chosen])
@@ -273,7 +281,7 @@ class Uploads(S3Room):
             "PartNumberMarker": after,
             "NextPartNumberMarker": shown[-1].number if shown else 0,
             "MaxParts": limit,
-            "IsTruncated": len(parts) > limit,
+            "IsTruncated": 0 < limit < len(parts),
             "Parts": [
                 {
                     "PartNumber": part.number,
@@ -290,7 +298,7 @@ class Uploads(S3Room):
         }
         if algorithm is not None:
             answer |= {"ChecksumAlgorithm": algorithm.name, "ChecksumType": upload.checksum_type}
-        return answer
+        return answer | _abort_members(bucket, upload)
 
     @answers("ListMultipartUploads")
     async def list_multipart_uploads(self, call: Call, request: Request) -> Answer:
@@ -341,6 +349,12 @@ class Uploads(S3Room):
         return answer
 
 
+def _abort_members(bucket: Bucket, upload: Upload) -> dict[str, Any]:
+    """Return what tells when a lifecycle rule gives an upload up, and which."""
+    found = lifecycle.aborts_at(lifecycle.rules_of(bucket), upload)
+    return {"AbortDate": found[0], "AbortRuleId": found[1]} if found is not None else {}
+
+
 def _uploads_page(
     tx: Tx, bucket: Bucket, prefix: str, delimiter: str, key_marker: str, id_marker: str | None, limit: int
 ) -> tuple[list[Upload], list[str], bool]:
@@ -383,9 +397,7 @@ def part_number(request: Request) -> int:
     """
     number: int = request["PartNumber"]
     if not 1 <= number <= PART_LIMIT:
-        raise invalid_argument(
-            "Part number must be an integer between 1 and 10000, inclusive", "partNumber", str(number)
-        )
+        raise wrong_part_number(number)
     return number
 
 
