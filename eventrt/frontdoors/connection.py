@@ -55,7 +55,7 @@ class Terms:
 
 
 class _Unspeakable(Exception):  # noqa: N818 - ends the parsing
-    """A head that is longer than a head may be."""
+    """A head that is longer than a head may be, of an unknown version, or that does not say which host it means."""
 
 
 @dataclass(slots=True)
@@ -178,7 +178,11 @@ class Connection(asyncio.Protocol):
                 _NAMES[raw_name] = name
         value = raw_value.decode("utf-8", "replace")
         headers = self._headers
-        headers[name] = f"{headers[name]},{value}" if name in headers else value
+        if name in headers:
+            if name == "host":
+                raise _Unspeakable
+            value = f"{headers[name]},{value}"
+        headers[name] = value
 
     def on_headers_complete(self) -> None:
         """The head is whole: a request is there, its body may still be on its way."""
@@ -191,7 +195,10 @@ class Connection(asyncio.Protocol):
         method = _METHODS.get(raw_method)
         if method is None:
             method = _METHODS[raw_method] = raw_method.decode("ascii")
-        is_http_1_0 = parser.get_http_version() < "1.1"
+        version = parser.get_http_version()
+        is_http_1_0 = version == "1.0"
+        if not is_http_1_0 and (version != "1.1" or "host" not in headers):
+            raise _Unspeakable
         waits = "expect" in headers and headers["expect"].lower() == "100-continue" and not is_http_1_0
         self._body = Body(
             self._terms.pace,
@@ -317,7 +324,9 @@ class Connection(asyncio.Protocol):
         terms, body = self._terms, ask.body
         path, _, query = ask.target.partition("?")
         if path[:1] != "/" and "://" in path:  # absolute form: `GET http://host/path`
-            path = "/" + path.partition("://")[2].partition("/")[2]
+            authority, _, path = path.partition("://")[2].partition("/")
+            path = f"/{path}"
+            ask.headers["host"] = authority.rpartition("@")[2]  # it counts, whatever the header says
         request = Request(
             ask.method,
             path,

@@ -101,7 +101,7 @@ class Control:
     @staticmethod
     def serves(path: str) -> bool:
         """Is this path ours?"""
-        return path.startswith("/_eventrt/") or path in _HEALTH_PATHS
+        return path.startswith("/_eventrt/") or path in _HEALTH_PATHS or path == "/_eventrt"
 
     async def handle(self, request: Request) -> Response:
         """Answer one request on a control path; total."""
@@ -119,14 +119,17 @@ class Control:
     def _refuse_strangers(self, request: Request) -> None:
         """Let only this machine in, and no page of another site.
 
-        A Host header is the caller's word; the peer's address is not, so both are asked. Health alone may be
-        asked from elsewhere, as load balancers and containers do.
+        A Host header is the caller's word; the peer's address is not, so both are asked. No Host at all, as HTTP/1.0
+        allows, is no web page's doing: browsers always send one, also under a name that was bound to this address
+        anew. Health alone may be asked from elsewhere and by every name of `server.allowed_hosts`, as load balancers
+        and containers do; that the name is one of ours is the guard's business.
         """
-        if request.path not in _HEALTH_PATHS and not _is_loopback(request.remote):
-            raise Refused(403, "the control paths answer to this machine only")
-        host = host_name(request.headers.get("host", ""))
-        if not is_loopback_name(host):
-            raise Refused(403, f"the control paths answer to loopback names only, not to Host {host!r}")
+        if request.path not in _HEALTH_PATHS:
+            if not _is_loopback(request.remote):
+                raise Refused(403, "the control paths answer to this machine only")
+            host = host_name(request.headers.get("host", ""))
+            if host and not is_loopback_name(host):
+                raise Refused(403, f"the control paths answer to loopback names only, not to Host {host!r}")
         origin = request.headers.get("origin")
         if origin is not None and not is_loopback_name(host_name(urlsplit(origin).netloc)):
             raise Refused(403, f"the control paths do not answer to pages of {origin}")

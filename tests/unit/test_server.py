@@ -114,6 +114,17 @@ async def test_a_request_reaches_the_handler_raw() -> None:
         assert (headers["x-path"], headers["x-query"]) == ("/p", "q")
 
 
+async def test_the_host_of_a_full_address_counts_whatever_the_header_says() -> None:
+    async def host(request: Request) -> Response:
+        return Response(body=request.headers.get("host", "none").encode())
+
+    async with serving(host, guard=Guard()) as port:
+        ask = "GET {}/p HTTP/1.1\r\nHost: localhost:1\r\n\r\n".format
+        assert (await port.ask(ask("http://localhost:2").encode()))[::2] == (200, b"localhost:2")
+        assert (await port.ask(ask("http://me@evil.example").encode()))[0] == 403
+        assert (await port.ask(b"GET /p HTTP/1.0\r\n\r\n"))[::2] == (200, b"none")
+
+
 async def test_header_names_are_lower_case_and_repeated_ones_joined() -> None:
     async def show(request: Request) -> Response:
         return Response(body=repr((request.headers["x-a"], request.headers["x-utf"], request.remote)).encode())
@@ -276,6 +287,10 @@ async def test_an_idle_connection_expires() -> None:
         b"GET /" + b"a" * 40_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\n" + b"".join(b"X-%d: 1\r\n" % n for n in range(1000)) + b"\r\n",
         b"NONSENSE\r\n\r\n",
+        b"GET /\r\n\r\n",
+        b"GET / HTTP/1.1\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: localhost\r\nHost: localhost\r\n\r\n",
+        b"GET / HTTP/2.0\r\nHost: localhost\r\n\r\n",
         b"\x16\x03\x01\x00\x05hello",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nContent-Length: x\r\n\r\n",
         b"GET / HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\nContent-Length: 5\r\n\r\nhello",

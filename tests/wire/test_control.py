@@ -1,11 +1,13 @@
 """The control paths on the real port: the clock, queues and their messages, mappings, functions, logs, code."""
 
 import io
+import socket
 import sys
 import urllib.error
 import urllib.request
 import uuid
 import zipfile
+from pathlib import Path
 
 import orjson
 import pytest
@@ -185,10 +187,51 @@ def test_the_link_of_get_function_gives_its_code_and_no_other(daemon: RunningDae
     caught.value.close()
 
 
+def test_a_client_of_http_1_0_that_names_no_host_is_served(daemon: RunningDaemon) -> None:
+    for path in ("/health", "/_eventrt/queues"):
+        with socket.create_connection(("127.0.0.1", daemon.port)) as sock:
+            sock.sendall(f"GET {path} HTTP/1.0\r\n\r\n".encode())
+            assert sock.makefile("rb").read().startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+def test_a_foreign_host_reaches_no_control_path(daemon: RunningDaemon) -> None:
+    """As a page does whose name was bound to loopback anew."""
+    for path in ("/health", "/_eventrt/queues"):
+        for host in ("evil.example", f"evil.example:{daemon.port}"):
+            request = urllib.request.Request(daemon.url + path, headers={"Host": host})
+            with pytest.raises(urllib.error.HTTPError) as caught:
+                urllib.request.urlopen(request)
+            assert caught.value.code == 403
+            caught.value.close()
+    request = urllib.request.Request(daemon.url + "/_eventrt/queues", headers={"Host": "sqs.us-east-1.amazonaws.com"})
+    with pytest.raises(urllib.error.HTTPError) as caught:
+        urllib.request.urlopen(request)
+    assert caught.value.code == 403
+    caught.value.close()
+
+
+def test_health_is_told_by_every_name_that_is_allowed(tmp_path: Path) -> None:
+    guarded = RunningDaemon(tmp_path / "data", environment={"EVENTRT_SERVER_ALLOWED_HOSTS": "eventrt"})
+    guarded.start()
+    try:
+        for path, status in (("/health", 200), ("/_eventrt/queues", 403)):
+            request = urllib.request.Request(guarded.url + path, headers={"Host": f"eventrt:{guarded.port}"})
+            try:
+                with urllib.request.urlopen(request) as response:
+                    answered = response.status
+            except urllib.error.HTTPError as error:
+                with error:
+                    answered = error.code
+            assert answered == status
+    finally:
+        guarded.stop()
+
+
 @pytest.mark.parametrize(
     ("path", "status"),
     [
         ("/_eventrt/nothing", 404),
+        ("/_eventrt", 404),
         ("/_eventrt/queues/none-such/messages", 404),
         ("/_eventrt/functions/none-such/logs", 404),
         ("/_eventrt/functions/none-such/logs?tail=x", 400),
