@@ -54,6 +54,7 @@ log = structlog.get_logger(__name__)
 
 DEFAULT_ACCOUNT = "000000000000"
 DEFAULT_REGION = "us-east-1"
+_REGION = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _HOST_REGION = re.compile(r"(?:[a-z0-9-]+\.)?([a-z]{2}(?:-[a-z]+)+-\d)\.")
 """`sqs.eu-west-1.localhost`, `eu-west-1.queue.localhost`: the region of a request without a signature."""
 
@@ -200,6 +201,7 @@ class AwsDoor:
         self._s3_routes: S3Routes | None = None
         self._targets: dict[str, _Operation] = {}
         self._accounts: dict[str, str] = {}
+        self._regions: set[str] = set()
         self._not_served: set[str] = set()
         self._random = random.Random()  # noqa: S311 - request ids are names, not secrets
 
@@ -276,6 +278,8 @@ class AwsDoor:
             access_key, region = credential.access_key, credential.region or DEFAULT_REGION
             if region == "aws-global":
                 region = DEFAULT_REGION
+            if region not in self._regions:
+                self._check_region(region)
         elif (named := _HOST_REGION.match(request.headers.get("host", ""))) is not None:
             region = named[1]
         if self._verifier is not None and not bound.is_open:
@@ -362,6 +366,17 @@ class AwsDoor:
                 self._accounts.clear()
             self._accounts[access_key] = known
         return known
+
+    def _check_region(self, region: str) -> None:
+        """Let a region pass that an ARN can carry, whether AWS has it or not.
+
+        Raises: Unauthentic: it cannot be one.
+        """
+        if _REGION.fullmatch(region) is None:
+            raise sigv4.Unauthentic("mismatch", "Credential should be scoped to a valid region. ")
+        if len(self._regions) > 4096:  # as with access keys
+            self._regions.clear()
+        self._regions.add(region)
 
     def _request_id(self) -> str:
         text = f"{self._random.getrandbits(128):032x}"

@@ -20,6 +20,7 @@ from eventrt.http import Request
 _S3_HOST = re.compile(
     r"(?:(?P<bucket>.+)\.)?s3(?:[.-](?:dualstack\.)?(?P<region>[a-z]{2}(?:-[a-z]+)+-\d))?(?:\.[a-z0-9-]+)*", re.ASCII
 )
+_SECONDS = re.compile(r"\d{1,20}", re.ASCII)
 _LEVELS = ("/", "/{Bucket}", "/{Bucket}/{Key+}")
 _ELSEWHERE = frozenset({"ListDirectoryBuckets", "CreateSession"})
 """Operations of directory buckets, which have endpoints of their own."""
@@ -151,7 +152,7 @@ def check_presigned(query: Mapping[str, str], *, now: float) -> None:
         if signed_at + lifetime_s < now:
             members = {"X-Amz-Expires": lifetime, "Expires": _iso(signed_at + lifetime_s), "ServerTime": _iso(now)}
             raise ApiError("AccessDenied", "Request has expired", status=403, members=members)
-    elif "Signature" in query and query.get("Expires", "").isdecimal() and int(query["Expires"]) < now:
+    elif "Signature" in query and _SECONDS.fullmatch(query.get("Expires", "")) and int(query["Expires"]) < now:
         members = {"Expires": _iso(int(query["Expires"])), "ServerTime": _iso(now)}
         raise ApiError("AccessDenied", "Request has expired", status=403, members=members)
 

@@ -83,7 +83,7 @@ def verify(
     headers = request.headers
     if "Signature" in query:
         access_key, signature, date = query["AWSAccessKeyId"], query["Signature"], query.get("Expires", "")
-        if not date.isdecimal() or int(date) < now:
+        if not date.isdecimal() or len(date) > 20 or int(date) < now:
             raise Unauthentic("expired", "Request has expired")
     else:
         access_key, _, signature = headers["authorization"][4:].strip().partition(":")

@@ -193,7 +193,7 @@ class Verifier:
         amz_date = values["X-Amz-Date"]
         signed_at = self._moment(amz_date, credential)
         expires = values.get("X-Amz-Expires", str(SKEW_LIMIT_S))
-        if not (expires.isascii() and expires.isdecimal()) or int(expires[:10]) > PRESIGN_LIMIT_S:
+        if not (expires.isascii() and expires.isdecimal()) or len(expires) > 10 or int(expires) > PRESIGN_LIMIT_S:
             raise Unauthentic("incomplete", "X-Amz-Expires must be between 0 and 604800 seconds.")
         if signed_at + int(expires) < self._now():
             raise Unauthentic("expired", self._expired(amz_date, int(expires)))

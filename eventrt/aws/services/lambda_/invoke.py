@@ -8,7 +8,6 @@ that the invocation goes on with, as on AWS.
 """
 
 import base64
-import binascii
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Protocol
@@ -182,7 +181,7 @@ def _client_context(text: str) -> bytes:
     try:
         decoded = base64.b64decode(text, validate=True)
         msgspec.json.decode(decoded, type=dict[str, msgspec.Raw])
-    except (binascii.Error, msgspec.DecodeError, UnicodeError) as error:
+    except (ValueError, msgspec.DecodeError) as error:  # binascii's and Unicode's errors are ValueErrors
         raise ApiError(
             "InvalidRequestContentException", "Client context must be a valid Base64-encoded JSON object."
         ) from error

@@ -4,6 +4,7 @@ import base64
 import binascii
 import hashlib
 import hmac
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -44,8 +45,12 @@ _MEMBERS = {
     "x-amz-object-lock-mode": "ObjectLockMode",
     "x-amz-object-lock-legal-hold": "ObjectLockLegalHoldStatus",
 }
+_SIZE = re.compile(r"\d{1,20}", re.ASCII)
 _FREE = ("x-amz-signature", "file", "policy", "awsaccesskeyid", "signature", "x-amz-security-token")
 """Fields that a policy need not mention."""
+
+
+_METHODS = ("GET", "PUT", "HEAD", "POST", "DELETE")
 
 
 class Pages(Objects):
@@ -64,10 +69,15 @@ class Pages(Objects):
             )
         if method is None:
             raise as_api_error(S3Refused("BadRequest", "Invalid Access-Control-Request-Method: null", status=400))
+        if method not in _METHODS:
+            raise as_api_error(S3Refused("BadRequest", f"Invalid Access-Control-Request-Method: {method}", status=400))
+        level = "OBJECT" if request["Key"] else "BUCKET"
         bucket = await self._store.read(lambda tx: tx.buckets.find(request["Bucket"]))
-        rules = bucket.settings.get("cors", {}).get("CORSRules", ()) if bucket is not None else ()
+        if bucket is None:
+            raise as_api_error(_cors_refused("CORSResponse: Bucket not found", method, level))
+        rules = bucket.settings.get("cors", {}).get("CORSRules", ())
         if not rules:
-            raise as_api_error(_cors_refused("CORSResponse: CORS is not enabled for this bucket.", method))
+            raise as_api_error(_cors_refused("CORSResponse: CORS is not enabled for this bucket.", method, level))
         asked = [one.strip() for one in headers.get("access-control-request-headers", "").split(",") if one.strip()]
         rule = matching_cors_rule(rules, origin, method, asked)
         if rule is None:
@@ -77,6 +87,7 @@ class Pages(Objects):
                     "request method / Access-Control-Request-Method or Access-Control-Request-Headers are not "
                     "whitelisted by the resource's CORS spec.",
                     method,
+                    level,
                 )
             )
         answer = _cors_headers(rule, origin)
@@ -98,6 +109,8 @@ class Pages(Objects):
     async def lets_page_in(self, request: HttpRequest, bucket_name: str) -> bool:
         """Does a rule of the bucket let a page of this origin ask? The guard refuses the pages of other sites else."""
         headers = request.headers
+        if request.method == "OPTIONS":
+            return True  # it changes nothing, and S3 refuses it in its own words
         bucket = await self._store.read(lambda tx: tx.buckets.find(bucket_name))
         if bucket is None:
             return False
@@ -238,8 +251,8 @@ def _unknown_key(access_key: str) -> S3Refused:
     )
 
 
-def _cors_refused(message: str, method: str) -> S3Refused:
-    return S3Refused("AccessForbidden", message, status=403, members={"Method": method, "ResourceType": "OBJECT"})
+def _cors_refused(message: str, method: str, level: str) -> S3Refused:
+    return S3Refused("AccessForbidden", message, status=403, members={"Method": method, "ResourceType": level})
 
 
 def _cors_headers(rule: Mapping[str, Any], origin: str) -> dict[str, str]:
@@ -265,7 +278,7 @@ def _read_condition(condition: Any) -> tuple[str, str, str]:
         return "eq", name.lower(), str(value)
     if isinstance(condition, list) and len(condition) == 3:
         kind, name, value = str(condition[0]).lower(), str(condition[1]), str(condition[2])
-        if kind == "content-length-range" and name.isdecimal() and value.isdecimal():
+        if kind == "content-length-range" and _SIZE.fullmatch(name) and _SIZE.fullmatch(value):
             return kind, name, value
         if kind in ("eq", "starts-with") and name.startswith("$"):
             return kind, name[1:].lower(), value
