@@ -319,7 +319,7 @@ def check_reserved_concurrency(
 def merge_tags(present: Mapping[str, str], added: Mapping[str, str]) -> dict[str, str]:
     """Return the tags with the added ones in place.
 
-    Raises: Refused: a key or value has characters that tags may not have, or they are more than 50.
+    Raises: Refused: a key or value has characters that tags may not have, a key is AWS's, or they are more than 50.
     """
     for text in (*added.keys(), *added.values()):
         if not all(sign in _TAG_SIGNS or unicodedata.category(sign)[0] in "LZN" for sign in text):
@@ -328,6 +328,8 @@ def merge_tags(present: Mapping[str, str], added: Mapping[str, str]) -> dict[str
                 f"1 validation error detected: Value '{text}' at 'tags' failed to satisfy constraint: Member "
                 "must satisfy regular expression pattern: ([\\p{L}\\p{Z}\\p{N}_.:/=+\\-@]*)",
             )
+    if any(key.lower().startswith("aws:") for key in added):
+        raise invalid("aws: prefixed tag key names are not allowed for external use.")
     merged = {**present, **added}
     if len(merged) > TAGS_LIMIT:
         raise invalid("Number of tags exceeds resource tag limit.")

@@ -11,12 +11,12 @@ from dataclasses import replace
 from typing import Any, Final
 
 from eventrt.core.arn import Arn
+from eventrt.core.function_rules import merge_tags
 from eventrt.core.mapping import NOTHING_PROCESSED, USER_ACTION, EventSourceMapping, State
 from eventrt.core.mapping_policies import invalid, queue_settings, stream_settings
 from eventrt.core.messages import Queue
 from eventrt.core.refused import Refused
 
-MOST_TAGS: Final = 50
 FIFO_BATCH_SIZE: Final = 10
 UNWINDOWED_BATCH_SIZE: Final = 10
 STREAM_BATCH_SIZE: Final = 100
@@ -131,9 +131,7 @@ def new_mapping(
 
     Raises: Refused: a parameter is of another kind of source, or breaks a rule that needs no look at the source.
     """
-    tags = request.get("Tags") or {}
-    if len(tags) > MOST_TAGS:
-        raise invalid("Number of tags exceeds resource tag limit.")
+    tags = merge_tags({}, request.get("Tags") or {})
     blank = EventSourceMapping(
         id=mapping_id,
         account_id=account_id,
@@ -142,7 +140,7 @@ def new_mapping(
         function_arn=function_arn,
         state="Creating",
         modified_at=now,
-        tags=dict(tags),
+        tags=tags,
     )
     if blank.is_of_stream:
         blank = replace(blank, batch_size=STREAM_BATCH_SIZE, state_reason=USER_ACTION, last_result=NOTHING_PROCESSED)

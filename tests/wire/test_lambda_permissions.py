@@ -226,6 +226,7 @@ def test_wrong_tags_are_refused_in_awss_words(lambda_: Any) -> None:
         INVALID,
         "Number of tags exceeds resource tag limit.",
     )
+    assert error_of(tag, Resource=arn_of(name), Tags={"aws:mine": "x"})[:2] == (400, INVALID)
     assert error_of(tag, Resource=arn_of(name), Tags={}) == (
         400,
         INVALID,

@@ -195,8 +195,7 @@ def test_a_redrive_policy_needs_a_queue_that_agrees_and_is_listed_at_its_target(
     code, message = error_of(sqs.create_queue, QueueName=fresh(), Attributes={"RedrivePolicy": missing})
     assert code == "InvalidParameterValue"
     assert message == (
-        f'Value {{"deadLetterTargetArn":"{target_arn}-not","maxReceiveCount":2}} for parameter RedrivePolicy is '
-        "invalid. Reason: Dead letter target does not exist."
+        f"Value {missing} for parameter RedrivePolicy is invalid. Reason: Dead letter target does not exist."
     )
 
 

@@ -12,7 +12,8 @@ def configuration_of(
 ) -> dict[str, Any]:
     """Return FunctionConfiguration.
 
-    Args: qualifier: the one asked with, shown in the ARN. with_states: lists leave the states out.
+    Args: qualifier: the one asked with, shown in the ARN. with_states: lists leave out the states, and the
+        version of the runtime.
     """
     members: dict[str, Any] = {
         "FunctionName": version.name,
@@ -33,7 +34,6 @@ def configuration_of(
         "Architectures": list(version.architectures),
         "EphemeralStorage": {"Size": version.ephemeral_storage_mb},
         "SnapStart": {"ApplyOn": "None", "OptimizationStatus": "Off"},
-        "RuntimeVersionConfig": {"RuntimeVersionArn": runtime_version_arn(version.region, version.runtime)},
         "LoggingConfig": {"LogFormat": "Text", "LogGroup": version.log_group_name},
     }
     if version.environment is not None:
@@ -50,6 +50,7 @@ def configuration_of(
             "LastUpdateStatusReasonCode": version.update_status_reason_code,
         }
         members.update({name: value for name, value in states.items() if value is not None})
+        members["RuntimeVersionConfig"] = {"RuntimeVersionArn": runtime_version_arn(version.region, version.runtime)}
     return members
 
 

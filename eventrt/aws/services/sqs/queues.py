@@ -70,7 +70,7 @@ class Queues(SqsRoom):
                         "You must wait 60 seconds after deleting a queue before you can create another with the "
                         "same name.",
                     )
-            if redrive := attributes.get("RedrivePolicy"):
+            if redrive := asked.get("RedrivePolicy"):
                 draft = Queue(0, call.account_id, call.region, name, tx.now, tx.now, is_fifo=is_fifo)
                 _check_redrive(tx, draft, redrive)
             return shelf.create(
@@ -145,7 +145,7 @@ class Queues(SqsRoom):
             if not asked:
                 raise invalid_parameter("The request must contain at least one attribute.")
             changes = rules.normalise(asked, is_fifo=queue.is_fifo, present=queue.attributes)
-            if redrive := changes.get("RedrivePolicy"):
+            if redrive := asked.get("RedrivePolicy"):
                 _check_redrive(tx, queue, redrive)
             shelf.set_attributes(tx, queue, rules.merged(queue.attributes, changes))
 
@@ -199,6 +199,7 @@ class Queues(SqsRoom):
 
 
 def _check_redrive(tx: Tx, source: Queue, policy_text: str) -> None:
+    """Refuse a RedrivePolicy whose dead-letter queue will not do; the refusal quotes the policy as it was given."""
     target = tx.queues.by_arn(rules.parse_redrive(policy_text).dead_letter_target_arn)
     rules.check_dead_letter_queue(source, target, policy_text)
 
