@@ -386,6 +386,8 @@ class Daemon:
             guard=Guard((*own_names(server.host), *server.allowed_hosts)),
             connection_limit=server.max_connections,
             idle_timeout_s=server.idle_timeout_s,
+            stall_timeout_s=server.stall_timeout_s,
+            min_body_rate=server.min_body_rate,
             grace_s=self.settings.runtime.stop_grace_s,
         )
 

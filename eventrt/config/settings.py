@@ -38,10 +38,30 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
         Meta(
             gt=0,
             le=3600,
-            description="How long a connection may stand idle, or be silent in the middle of a request.",
+            description="How long a connection may stand idle between requests, and how long the head of a request "
+            "may take.",
             extra={"unit": "seconds"},
         ),
     ] = 60.0
+    stall_timeout_s: Annotated[
+        float,
+        Meta(
+            gt=0,
+            le=3600,
+            description="How long a client may be silent in the middle of a request's body, or not read its answer.",
+            extra={"unit": "seconds"},
+        ),
+    ] = 20.0
+    min_body_rate: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1_000_000_000,
+            description="How fast the body of a request must come on the whole, once it has taken stall_timeout_s; 0 "
+            "lets it trickle.",
+            extra={"unit": "bytes per second"},
+        ),
+    ] = 16_384
     max_connections: Annotated[
         int,
         Meta(ge=1, le=100_000, description="How many connections may be open; further ones are closed at once."),

@@ -29,7 +29,7 @@ class Pace:
 
     Args:
         stall_s: a body of which nothing arrives for so long is given up.
-        min_rate: bytes per second it must reach on the whole, after the first `stall_s`.
+        min_rate: bytes per second it must reach on the whole, after the first `stall_s`; 0 for none.
     """
 
     __slots__ = ("min_rate", "room", "stall_s")
@@ -175,7 +175,7 @@ class Body:
                 piece = self._pieces.popleft()
                 self._consumed(len(piece))
                 size += len(piece)
-                if anyio.current_time() - began > pace.stall_s + size / pace.min_rate:
+                if pace.min_rate and anyio.current_time() - began > pace.stall_s + size / pace.min_rate:
                     raise self._too_slow()
                 yield piece
             if self.is_complete:

@@ -38,7 +38,7 @@ class HttpServer:
         idle_timeout_s: a connection without a (complete) request head is closed after so long.
         stall_timeout_s: a body, or a client's reading, that does not move for so long is given up.
         body_room_bytes: how much of large bodies is held in memory at once, over all requests; further ones get 503.
-        min_body_rate: bytes per second a body must reach on the whole, after the first `stall_timeout_s`.
+        min_body_rate: bytes per second a body must reach on the whole, after the first `stall_timeout_s`; 0 for none.
         grace_s: how long running requests may take to finish when the server stops; `hurry` cuts it short.
     """
 

@@ -1,6 +1,8 @@
 """Requests that no SDK sends: each gets a refusal in its service's shape, none a 500, and the daemon goes on."""
 
 import http.client
+import socket
+from collections.abc import Iterator
 
 import pytest
 
@@ -86,3 +88,36 @@ def test_a_region_that_aws_does_not_have_is_a_world_of_its_own(daemon: RunningDa
     url = daemon.client("sqs", region="local-1").create_queue(QueueName="far-away")["QueueUrl"]
     attributes = daemon.client("sqs", region="local-1").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])
     assert attributes["Attributes"]["QueueArn"] == "arn:aws:sqs:local-1:000000000000:far-away"
+
+
+# -- bodies that stand still
+
+
+@pytest.fixture(scope="module")
+def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
+    """A daemon that waits half a second for the rest of a body, and long for all else."""
+    running = RunningDaemon(
+        tmp_path_factory.mktemp("impatient") / "data", environment={"EVENTRT_SERVER_STALL_TIMEOUT_S": "0.5"}
+    )
+    running.start()
+    yield running
+    running.stop()
+    running.close_clients()
+
+
+def stall(daemon: RunningDaemon, head: str) -> bytes:
+    """Send a request without the end of its body; return all that comes until the connection is closed."""
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=10) as sock:
+        sock.sendall(f"{head}\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf".encode())
+        return sock.makefile("rb").read()
+
+
+def test_a_body_that_stands_still_is_given_up_in_the_words_of_the_service(impatient: RunningDaemon) -> None:
+    impatient.client("s3").create_bucket(Bucket="bucket")
+    answer = stall(impatient, "PUT /bucket/key HTTP/1.1")
+    assert answer.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"<Code>RequestTimeout</Code><Message>Your socket connection to the server was not read from" in answer
+    answer = stall(impatient, "POST / HTTP/1.1\r\nX-Amz-Target: AmazonSQS.ListQueues")
+    assert answer.startswith(b"HTTP/1.1 408 ")
+    assert b"#RequestTimeout" in answer
+    assert impatient.client("s3").list_objects_v2(Bucket="bucket")["KeyCount"] == 0

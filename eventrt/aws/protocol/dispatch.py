@@ -617,8 +617,10 @@ class AwsDoor:
         if isinstance(error, BodyBroken):
             if error.status == 503:
                 return ApiError(policy.unavailable_code, str(error), status=503)
-            code = "RequestTimeout" if error.status == 408 else "IncompleteBody"
-            return ApiError(code, str(error), status=error.status)
+            if error.status == 408:
+                status, message = policy.stalled or (408, str(error))
+                return ApiError("RequestTimeout", message, status=status)
+            return ApiError("IncompleteBody", policy.cut_off or str(error), status=error.status)
         if isinstance(error, StoreFull):
             log.error("store.full", request_id=request_id)
             return ApiError(policy.internal_code, "The disk has no room for this; nothing was kept.", status=500)

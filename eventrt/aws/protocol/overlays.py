@@ -110,6 +110,8 @@ class Policy:
         refusal_code: the error code for a member that eventrt refuses.
         internal_code / unavailable_code: what the service calls a failure that is not the caller's.
         too_large_code: what it calls a body that is too long.
+        stalled: what it answers to a body that stands still: status and sentence; None for 408 and what is known.
+        cut_off: what it says of a body that ends too early; "" for what is known.
         omits_empty: does the service leave out empty lists and maps from its answers?
         body_limit_bytes: the longest body that is read; whatever is longer gets 413.
         signing_names: names in a credential scope that mean this service, beside the model's.
@@ -136,6 +138,8 @@ class Policy:
     internal_code: str = "InternalFailure"
     unavailable_code: str = "ServiceUnavailable"
     too_large_code: str = "RequestEntityTooLargeException"
+    stalled: tuple[int, str] | None = None
+    cut_off: str = ""
     omits_empty: bool = False
     body_limit_bytes: int = 16 * 1024 * 1024
     signing_names: tuple[str, ...] = field(default=())
@@ -230,6 +234,12 @@ POLICIES: dict[str, Policy] = {
         internal_code="InternalError",
         unavailable_code="ServiceUnavailable",
         too_large_code="MaxMessageLengthExceeded",
+        stalled=(
+            400,
+            "Your socket connection to the server was not read from or written to within the timeout period. Idle "
+            "connections will be closed.",
+        ),
+        cut_off="You did not provide the number of bytes specified by the Content-Length HTTP header",
         # DeleteObjects names a thousand keys of a kilobyte, CompleteMultipartUpload ten thousand parts.
         body_limit_bytes=8 * 1024 * 1024,
         id_header="x-amz-request-id",
