@@ -10,17 +10,20 @@ power cut: from then on every request fails, and of what was not flushed IMAGE g
     some  for each block by chance: nothing, or any of its versions, now and then only some of its sectors
     all   everything, as if the cache had been emptied in the last moment
 
-The answer is a line with the number of unflushed blocks and of those that were kept. Standard input's end is the
-program's. Blocking and single: one request after the other, as on one wire. Source of the protocol: linux/fuse.h.
+Now and then a flush takes its time, and a cut may come in the middle of it. The answer is a line with the number of
+unflushed blocks and of those that were kept. Standard input's end is the program's. Blocking and single: one request
+after the other, as on one wire. Source of the protocol: linux/fuse.h.
 """
 
 import ctypes
 import errno
 import os
 import random
+import select
 import selectors
 import struct
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 NAME = "disk"
@@ -29,6 +32,9 @@ SECTOR = 512
 FATES = ("none", "some", "all")
 TORN = 0.05
 """Of the blocks that are kept by chance, how many are kept in part."""
+
+SLOW, SLOW_S = 0.02, 0.04
+"""Of the flushes, how many take long, and how long at most."""
 
 _MAX_WRITE = 256 * 1024
 _LOOKUP, _FORGET, _GETATTR, _SETATTR, _OPEN, _READ, _WRITE, _RELEASE = 1, 2, 3, 4, 14, 15, 16, 18
@@ -106,10 +112,11 @@ class Disk:
 
 
 class Server:
-    """Answers the kernel's requests for the one file."""
+    """Answers the kernel's requests for the one file. `before_flush` is called before each flush."""
 
-    def __init__(self, disk: Disk, folder: Path) -> None:
+    def __init__(self, disk: Disk, folder: Path, before_flush: Callable[[], None]) -> None:
         self._disk = disk
+        self._before_flush = before_flush
         self.fd = os.open("/dev/fuse", os.O_RDWR | os.O_CLOEXEC)
         libc = ctypes.CDLL(None, use_errno=True)
         options = f"fd={self.fd},rootmode=40000,user_id=0,group_id=0,allow_other"
@@ -158,6 +165,8 @@ class Server:
             return b""
         if opcode not in (_READ, _WRITE, _FSYNC):
             raise OSError(errno.ENOSYS, "not offered")
+        if opcode == _FSYNC:
+            self._before_flush()
         if disk.is_cut:
             raise OSError(errno.EIO, "there is no power")
         if opcode == _FSYNC:
@@ -179,25 +188,33 @@ class Server:
 def main() -> None:
     """Serve until standard input ends or the mount is gone."""
     disk = Disk(Path(sys.argv[1]))
-    server = Server(disk, Path(sys.argv[2]))
+
+    def obey() -> None:
+        words = sys.stdin.readline().split()
+        if not words:
+            sys.exit()
+        print(*disk.cut(random.Random(words[1]), words[2]), flush=True)
+
+    def dawdle() -> None:
+        if random.random() < SLOW and select.select([sys.stdin], [], [], random.uniform(0, SLOW_S))[0]:
+            obey()
+
+    server = Server(disk, Path(sys.argv[2]), dawdle)
     print("ready", flush=True)
     with selectors.DefaultSelector() as selector:
         selector.register(server.fd, selectors.EVENT_READ)
         selector.register(sys.stdin, selectors.EVENT_READ)
         while True:
-            for key, _ in selector.select():
-                if key.fileobj == server.fd:
-                    try:
-                        server.step()
-                    except OSError as error:
-                        if error.errno == errno.ENODEV:
-                            return
-                        raise
-                    continue
-                words = sys.stdin.readline().split()
-                if not words:
+            ready = {key.fileobj for key, _ in selector.select()}
+            if sys.stdin in ready:
+                obey()
+                continue
+            try:
+                server.step()
+            except OSError as error:
+                if error.errno == errno.ENODEV:
                     return
-                print(*disk.cut(random.Random(words[1]), words[2]), flush=True)
+                raise
 
 
 if __name__ == "__main__":
