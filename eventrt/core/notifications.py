@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import quote_plus
 
-from eventrt.core.object_rules import S3Refused, invalid_argument
+from eventrt.core.object_rules import invalid_argument, malformed_xml
 
 LIMIT = 100
 
@@ -77,24 +77,30 @@ class Rule:
         return event in self.events and key.startswith(self.prefix) and key.endswith(self.suffix)
 
 
-def read(configuration: Mapping[str, Any]) -> list[Rule]:
+def read(configuration: Mapping[str, Any], region: str = "") -> list[Rule]:
     """Return the rules of a notification configuration, given by the model's member names, ids filled in.
 
-    Raises: S3Refused: InvalidArgument.
+    Args: region: the bucket's, which is to be the destinations' as well; "" takes any.
+    Raises: S3Refused: InvalidArgument, MalformedXML.
     """
     rules: list[Rule] = []
     for kind, (member, name, service) in TARGETS.items():
         for one in configuration.get(kind, ()):
-            arn = one.get(member, "")
+            if member not in one:
+                raise malformed_xml()
+            arn = one[member]
             parts = arn.split(":", 5)
             if len(parts) < 6 or parts[0] != "arn" or parts[2] != service or not parts[3] or not parts[5]:
                 raise invalid_argument("The ARN could not be parsed", name, arn)
+            if region and parts[3] != region:
+                raise invalid_argument(
+                    "The notification destination service region is not valid for the bucket location constraint",
+                    name,
+                    arn,
+                )
             events = one.get("Events") or ()
             if not events:
-                raise S3Refused(
-                    "MalformedXML",
-                    "The XML you provided was not well-formed or did not validate against our published schema",
-                )
+                raise malformed_xml()
             for event in events:
                 if event not in ALL and event not in FAMILIES:
                     raise invalid_argument("The event is not supported for notifications", "Event", event)

@@ -214,7 +214,7 @@ class Buckets:
         Raises: S3Refused: the configuration is refused, or a destination is.
         """
         kept = events.with_names(configuration, lambda: str(uuid.uuid4()))
-        found = events.read(kept)
+        found = events.read(kept, bucket.region)
         for rule in found:
             if not self.desk.takes(rule.target_arn):
                 service = Arn.parse(rule.target_arn).service
@@ -293,9 +293,9 @@ def _check_delete(conditions: Mapping[str, Any], version: ObjectVersion | None, 
 
 
 def _is_function(tx: Tx, target: Arn) -> bool:
-    """Does the ARN name a function, a version or an alias that is there?"""
+    """Does the ARN name a function that is there? Versions and aliases are not: there are none yet."""
     kind, _, rest = target.resource.partition(":")
-    name, _, _ = rest.partition(":")
-    if kind != "function" or not name:
+    name, _, qualifier = rest.partition(":")
+    if kind != "function" or not name or qualifier not in ("", "$LATEST"):
         return False
     return tx.functions.find(target.account_id, target.region, name) is not None
