@@ -45,16 +45,17 @@ def aws(tmp_path: Path, daemon: RunningDaemon) -> Aws:
         "AWS_PAGER": "",
     }
 
-    def run(*arguments: str, code: int = 0) -> str:
+    def run(*arguments: str, code: int = 0, given: str | None = None) -> str:
         done = subprocess.run(
             [program, "--endpoint-url", daemon.url, *arguments],
             cwd=tmp_path,
             env=environment,
+            input=given,
             capture_output=True,
             text=True,
             timeout=120,
         )
-        assert done.returncode == code, f"aws {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
+        assert (done.returncode == 0) == (code == 0), f"aws {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr
 
     return run
@@ -74,6 +75,11 @@ def test_a_person_copies_syncs_and_removes(aws: Aws, tmp_path: Path) -> None:
     aws("s3", "cp", "s3://photos-of-mine/big/large", "s3://photos-of-mine/copy", "--no-progress")
     aws("s3", "cp", "s3://photos-of-mine/copy", "back", "--no-progress")
     assert digest(tmp_path / "back") == digest(large)
+
+    aws("s3", "cp", "-", "s3://photos-of-mine/typed", given="typed")
+    assert aws("s3", "cp", "s3://photos-of-mine/typed", "-") == "typed"
+    aws("s3", "rm", "s3://photos-of-mine/typed")
+    assert "(404)" in aws("s3", "cp", "s3://photos-of-mine/typed", "-", code=1)
 
     folder = tmp_path / "folder"
     (folder / "below").mkdir(parents=True)
@@ -104,6 +110,9 @@ def test_a_person_copies_syncs_and_removes(aws: Aws, tmp_path: Path) -> None:
     url = aws("s3", "presign", "s3://photos-of-mine/moved").strip()
     with urllib.request.urlopen(url) as answer:
         assert answer.read() == b"new"
+    url = aws("s3", "presign", "s3://photos-of-mine/big/large", "--expires-in", "60").strip()
+    with urllib.request.urlopen(url) as answer:
+        assert hashlib.sha256(answer.read()).hexdigest() == digest(large)
 
     assert "BucketNotEmpty" in aws("s3", "rb", "s3://photos-of-mine", code=1)
     aws("s3", "rm", "s3://photos-of-mine", "--recursive")
@@ -116,12 +125,19 @@ def test_the_api_commands(aws: Aws, tmp_path: Path) -> None:
         shown = aws("s3api", *arguments)
         return json.loads(shown) if shown.strip().startswith("{") else shown
 
+    assert "NoSuchBucket" in aws("s3api", "list-objects-v2", "--bucket", "by-api", code=255)
     where = ("--create-bucket-configuration", "LocationConstraint=eu-central-1")
     api("create-bucket", "--bucket", "by-api", *where)
     (tmp_path / "body").write_text("body")
     for algorithm in ("CRC32", "SHA256"):
         put = api("put-object", "--bucket", "by-api", "--key", "k", "--body", "body", "--checksum-algorithm", algorithm)
         assert put[f"Checksum{algorithm}"]
+    head = ("head-object", "--bucket", "by-api", "--key", "k", "--checksum-mode", "ENABLED")
+    assert api(*head)["ChecksumSHA256"] == put["ChecksumSHA256"]
+    asked = ("--object-attributes", "ETag", "Checksum", "ObjectSize")
+    told = api("get-object-attributes", "--bucket", "by-api", "--key", "k", *asked)
+    assert (told["ObjectSize"], f'"{told["ETag"]}"') == (4, put["ETag"])
+    assert told["Checksum"]["ChecksumSHA256"] == put["ChecksumSHA256"]
     api("put-bucket-versioning", "--bucket", "by-api", "--versioning-configuration", "Status=Enabled")
     tagging = json.dumps({"TagSet": [{"Key": "a", "Value": "1"}]})
     api("put-object-tagging", "--bucket", "by-api", "--key", "k", "--tagging", tagging)

@@ -19,7 +19,7 @@ from tests.bench.client import runtime_name
 from tests.running import RunningDaemon
 from tests.wire.mappings_speaking import wait_for
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(600)  # the provider waits a minute for every lifecycle configuration
 
 CONFIGURATION = """
 terraform {
@@ -259,7 +259,7 @@ class Terraform:
         environment = {**kept, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "TF_INPUT": "0"}
         variables = {} if stage is None else {**self._variables, "stage": stage}
         command = ["terraform", *arguments, *(f"-var={name}={value}" for name, value in variables.items())]
-        done = subprocess.run(command, cwd=self._folder, env=environment, capture_output=True, text=True, timeout=200)
+        done = subprocess.run(command, cwd=self._folder, env=environment, capture_output=True, text=True, timeout=400)
         assert done.returncode in codes, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
         return done.returncode, done.stdout
 
