@@ -41,6 +41,11 @@ def not_a_zip() -> Refused:
     return invalid("Could not unzip uploaded file. Please check your file, then try to upload again.")
 
 
+def empty() -> Refused:
+    """Return the refusal of an archive without a single file."""
+    return invalid("Uploaded file must be a non-empty zip")
+
+
 def too_large() -> Refused:
     """Return AWS's refusal of an archive whose contents are too large."""
     return invalid(f"Unzipped size must be smaller than {UNZIPPED_LIMIT_BYTES} bytes")
@@ -56,7 +61,10 @@ def unpack(archive: bytes, folder: Path) -> int:
         Refused: the archive is damaged, too large, or has entries that would leave the folder.
         OSError: the disk did not take it.
     """
-    if _count_entries(archive) > ENTRIES_LIMIT:
+    entries = _count_entries(archive) if archive else 0
+    if not entries:
+        raise empty()
+    if entries > ENTRIES_LIMIT:
         raise not_a_zip()
     try:
         with zipfile.ZipFile(BytesIO(archive)) as opened:

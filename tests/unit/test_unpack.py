@@ -60,6 +60,11 @@ def refusal_of(archive: bytes, folder: Path) -> str:
     return raised.value.message
 
 
+def test_an_archive_without_entries_is_refused_as_empty(folder: Path) -> None:
+    for archive in (b"", archive_of()):
+        assert refusal_of(archive, folder) == "Uploaded file must be a non-empty zip"
+
+
 def test_files_and_folders_come_out_with_their_contents_and_total_size(folder: Path) -> None:
     size = unpack(archive_of(("app.py", b"x = 1\n"), ("lib/deep/er/mod.py", b"y"), ("empty/", b"")), folder)
     assert size == 7
@@ -204,7 +209,7 @@ def test_more_entries_than_the_limit_are_refused_before_they_are_read(
 
 @pytest.mark.parametrize(
     "archive",
-    [b"", b"PK", b"no zip at all", b"PK\x05\x06", archive_of(("a", b"abc"))[:-5], archive_of(("a", b"abc"))[10:]],
+    [b"PK", b"no zip at all", b"PK\x05\x06", archive_of(("a", b"abc"))[:-5], archive_of(("a", b"abc"))[10:]],
 )
 def test_what_is_no_zip_is_refused(folder: Path, archive: bytes) -> None:
     assert refusal_of(archive, folder) == NOT_A_ZIP

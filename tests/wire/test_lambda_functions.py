@@ -197,6 +197,12 @@ def test_what_is_not_served_is_refused_by_name(lambda_: Any, members: dict[str, 
             "Could not unzip uploaded file. Please check your file, then try to upload again.",
         ),
         (
+            {"Code": {"ZipFile": base64.b64decode("UEsFBgAAAAAAAAAAAAAAAAAAAAAAAA==")}},
+            400,
+            INVALID,
+            "Uploaded file must be a non-empty zip",
+        ),
+        (
             {"Code": {"S3Bucket": "bucket", "S3Key": "key"}},
             400,
             INVALID,
@@ -430,6 +436,7 @@ def test_wrong_updates_are_refused(lambda_: Any) -> None:
     )
     assert error_of(code, FunctionName=name)[2] == "Please provide a source for function code."
     assert error_of(code, FunctionName=name, ZipFile=b"x")[2].startswith("Could not unzip")
+    assert error_of(code, FunctionName=name, ZipFile=b"")[2] == "Uploaded file must be a non-empty zip"
     assert error_of(code, FunctionName=new_name(), ZipFile=zip_of())[0] == 404
     assert error_of(configuration, FunctionName=new_name(), Timeout=3)[0] == 404
     assert error_of(configuration, FunctionName=name, Runtime="go1.x")[1] == INVALID
