@@ -41,7 +41,7 @@ def start(tx: Tx, source: Queue, *, destination: Queue | None, max_per_second: i
     Args: destination: None sends each message back to the queue it was dead-lettered from. The door has looked
         up both queues (their 404s are its own).
     Refusals: InvalidParameterValueException (the source is no dead-letter queue, the destination is the source
-        or of another kind), UnsupportedOperation (a task of this source is active), OverLimit (100 are active).
+        or of another kind, a task of this source is active), OverLimit (100 are active).
     """
     if not tx.queues.dead_letter_sources(source, limit=1):
         return _invalid("Source queue must be configured as a Dead Letter Queue.")
@@ -53,7 +53,7 @@ def start(tx: Tx, source: Queue, *, destination: Queue | None, max_per_second: i
     if len(active) >= MAXIMUM_ACTIVE:
         return Refusal("OverLimit", f"There are already {MAXIMUM_ACTIVE} active message move tasks.")
     task = tx.messages.start_move(source, destination.arn if destination else None, max_per_second)
-    return task if task is not None else Refusal("UnsupportedOperation", _ALREADY)
+    return task if task is not None else _invalid(_ALREADY)
 
 
 def latest(tx: Tx, source: Queue, *, limit: int) -> Sequence[MoveTask]:

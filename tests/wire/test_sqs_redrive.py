@@ -173,8 +173,9 @@ def test_a_task_keeps_its_rate_and_is_cancelled(sqs: Any, daemon: RunningDaemon)
     assert running["MaxNumberOfMessagesPerSecond"] == 1
     assert 1 <= running["ApproximateNumberOfMessagesMoved"] <= 6
     assert running["ApproximateNumberOfMessagesToMove"] == 10
-    assert error_of(sqs.start_message_move_task, SourceArn=arn_of(dead))[1] == (
-        "There is already a task running. Only one active task is allowed for a source queue arn at a given time."
+    assert error_of(sqs.start_message_move_task, SourceArn=arn_of(dead))[:2] == (
+        "InvalidParameterValue",
+        "There is already a task running. Only one active task is allowed for a source queue arn at a given time.",
     )
     cancelled = plain(sqs.cancel_message_move_task(TaskHandle=handle))
     assert set(cancelled) == {"ApproximateNumberOfMessagesMoved"}
