@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
@@ -195,3 +196,28 @@ def test_an_event_is_there_after_a_kill_if_its_object_is(daemon: RunningDaemon, 
     daemon.restart(kill=True)
     keys = {one["Key"] for one in s3.list_objects_v2(Bucket=bucket)["Contents"]}
     assert {one["s3"]["object"]["key"] for one in records(daemon, url)} == keys == {f"k{n}" for n in range(20)}
+
+
+def test_quick_writes_to_a_key_are_told_once_where_that_is_asked_for(tmp_path: Path) -> None:
+    coalescing = RunningDaemon(tmp_path / "data", environment={"EVENTRT_S3_COALESCE": "true"})
+    coalescing.start()
+    try:
+        s3 = coalescing.client("s3")
+        plain, versioned = make_bucket(s3), make_bucket(s3)
+        s3.put_bucket_versioning(Bucket=versioned, VersioningConfiguration={"Status": "Enabled"})
+        url, arn = make_queue(coalescing)
+        for name in (plain, versioned):
+            tell(s3, name, arn, "s3:ObjectCreated:*")
+        drain(coalescing, url)
+        for key in ("k", "k", "other"):
+            s3.put_object(Bucket=plain, Key=key, Body=b"x")
+        assert [one["s3"]["object"]["key"] for one in records(coalescing, url)] == ["k", "other"]
+        coalescing.advance(2)
+        s3.put_object(Bucket=plain, Key="k", Body=b"y")
+        assert len(records(coalescing, url)) == 1
+        for _ in range(2):
+            s3.put_object(Bucket=versioned, Key="k", Body=b"x")
+        assert len(records(coalescing, url)) == 2
+    finally:
+        coalescing.stop()
+        coalescing.close_clients()
