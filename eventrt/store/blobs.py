@@ -18,6 +18,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeVar
 
@@ -122,8 +123,8 @@ class BlobWriter:
         Raises: StoreFull: the disk has no room.
         """
         name = self._blobs.fresh_name()
-        await self.seal()
-        await self._blobs.in_thread(lambda: self._place(self._blobs.path(name)))
+        await self.flush()
+        await self._blobs.in_thread(lambda: self._seal_and_place(self._blobs.path(name)))
         return name
 
     async def seal(self) -> Path:
@@ -144,7 +145,8 @@ class BlobWriter:
         finally:
             os.close(fd)
 
-    def _place(self, target: Path) -> None:
+    def _seal_and_place(self, target: Path) -> None:
+        self._seal()
         self._blobs.have_folder(target.parent)
         self._staged.replace(target)
         self._is_staged = False
@@ -277,23 +279,25 @@ class Blobs:
             return
         size = _READ_FIRST_BYTES
         for path, offset, length in self._stretches(body, first, end):
-            fd = await self.in_thread(lambda path=path: os.open(path, os.O_RDONLY | os.O_CLOEXEC))  # type: ignore[misc]
+            fd, piece = await self.in_thread(partial(_open_and_read, path, offset, min(size, length)))
             try:
-                while length > 0:
-                    wanted = min(size, length)
-                    piece = await self.in_thread(lambda: os.pread(fd, wanted, offset))  # noqa: B023 - awaited at once
+                while True:
                     if not piece:
                         raise EOFError(f"{path} is shorter than it was")
                     size = READ_BYTES
                     offset += len(piece)
                     length -= len(piece)
                     yield piece
+                    if not length:
+                        break
+                    piece = await self.in_thread(partial(os.pread, fd, min(size, length), offset))
             finally:
                 os.close(fd)
 
     def _stretches(self, body: Body, first: int, end: int) -> Iterator[tuple[Path, int, int]]:
         if body.file:
-            yield Path(body.file), first, end - first
+            if end > first:
+                yield Path(body.file), first, end - first
             return
         at = 0
         for extent in body.extents:
@@ -383,6 +387,16 @@ class Blobs:
 
     def _old_names(self, folder: Path) -> list[str]:
         return [name for name in os.listdir(folder) if name[3:15] != self._start]
+
+
+def _open_and_read(path: Path, offset: int, size: int) -> tuple[int, bytes]:
+    """Return an open file and what stands at a place of it."""
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        return fd, os.pread(fd, size, offset)
+    except BaseException:
+        os.close(fd)
+        raise
 
 
 def _full_or(error: OSError) -> Exception:

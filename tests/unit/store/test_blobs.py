@@ -132,3 +132,14 @@ async def test_leftovers_of_earlier_starts_are_collected_and_present_ones_are_no
         await until(tmp_path, {used.blob, fresh.blob})
         group.cancel_scope.cancel()
     assert leftover.blob not in files(tmp_path)
+
+
+async def test_an_empty_file_reads_as_nothing_and_a_shortened_one_as_broken(tmp_path: Path) -> None:
+    blobs = Blobs(tmp_path, is_power_safe=False)
+    file = tmp_path / "file"
+    file.write_bytes(b"")
+    assert await whole(blobs, Body(0, file=str(file))) == b""
+    file.write_bytes(b"short")
+    assert await whole(blobs, Body(5, file=str(file)), 1, 3) == b"hor"
+    with pytest.raises(EOFError):
+        await whole(blobs, Body(6, file=str(file)))
