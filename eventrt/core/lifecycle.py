@@ -67,6 +67,9 @@ def _check_rule(rule: Mapping[str, Any]) -> None:
             raise invalid_argument("'Date' must be at midnight GMT")
     if noncurrent is not None and (noncurrent.get("NoncurrentDays") or 0) <= 0:
         raise invalid_argument("'NoncurrentDays' for NoncurrentVersionExpiration action must be a positive integer")
+    newer = noncurrent.get("NewerNoncurrentVersions") if noncurrent is not None else None
+    if newer is not None and not 1 <= newer <= 100:
+        raise invalid_argument("'NewerNoncurrentVersions' for NoncurrentVersionExpiration action must be 1 to 100")
     if abort is not None and (abort.get("DaysAfterInitiation") or 0) <= 0:
         raise invalid_argument(
             "'DaysAfterInitiation' for AbortIncompleteMultipartUpload action must be a positive integer"

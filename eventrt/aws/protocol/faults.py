@@ -145,14 +145,28 @@ _AUTH_CODES: dict[str, dict[str, str]] = {
         "mismatch": "SignatureDoesNotMatch",
         "expired": "RequestTimeTooSkewed",
         "query": "AuthorizationQueryParametersError",
+        "unhashed": "InvalidRequest",
+        "hash": "XAmzContentSHA256Mismatch",
     },
 }
 
-_S3_400 = frozenset({"incomplete", "token", "query"})
+_S3_400 = frozenset({"incomplete", "token", "query", "unhashed", "hash"})
+_S3_SAYS = {
+    "missing": "Access Denied",
+    "unknown-key": "The AWS Access Key Id you provided does not exist in our records.",
+    "mismatch": "The request signature we calculated does not match the signature you provided. Check your key and "
+    "signing method.",
+    "expired": "The difference between the request time and the current time is too large.",
+    "hash": "The provided 'x-amz-content-sha256' header does not match what was computed.",
+}
+"""What S3 words in its own way."""
 
 
 def auth_error(error: Unauthentic, service_id: str, protocol: str) -> ApiError:
     """Return a refused signature in the words of the service: 403, but what S3 cannot read is 400."""
     family = "s3" if service_id == "s3" else "query" if protocol in ("query", "rest-xml") else "json"
     status = 400 if family == "s3" and error.kind in _S3_400 else 403
-    return ApiError(_AUTH_CODES[family][error.kind], str(error), status=status)
+    if family != "s3":
+        return ApiError(_AUTH_CODES[family][error.kind], str(error), status=status)
+    message = _S3_SAYS.get(error.kind) or str(error)
+    return ApiError(_AUTH_CODES[family][error.kind], message, status=status, members=error.members)

@@ -130,6 +130,12 @@ def _is_there(required: tuple[tuple[str, str], ...], query: Mapping[str, str], h
     return True
 
 
+_REQUIRED = (
+    "Query-string authentication version 4 requires the X-Amz-Algorithm, X-Amz-Credential, X-Amz-Signature, "
+    "X-Amz-Date, X-Amz-SignedHeaders, and X-Amz-Expires parameters."
+)
+
+
 def check_presigned(query: Mapping[str, str], *, now: float) -> None:
     """Let a presigned URL pass that has not expired; signatures of either version say when they do.
 
@@ -137,11 +143,17 @@ def check_presigned(query: Mapping[str, str], *, now: float) -> None:
     """
     if "X-Amz-Signature" in query:
         date, lifetime = query.get("X-Amz-Date", ""), query.get("X-Amz-Expires", "")
+        if not date or not lifetime:
+            raise _wrong_query(_REQUIRED)
         try:
             signed_at = calendar.timegm(time.strptime(date, "%Y%m%dT%H%M%SZ"))
+        except ValueError as error:
+            message = "X-Amz-Date must be in the ISO8601 Long Format \"yyyyMMdd'T'HHmmss'Z'\""
+            raise _wrong_query(message) from error
+        try:
             lifetime_s = int(lifetime)
         except ValueError as error:
-            raise _wrong_query("Query-string authentication version 4 requires X-Amz-Date and X-Amz-Expires") from error
+            raise _wrong_query("X-Amz-Expires should be a number") from error
         if lifetime_s < 0:
             raise _wrong_query("X-Amz-Expires must be non-negative")
         if lifetime_s > 604_800:

@@ -23,16 +23,21 @@ PRESIGN_LIMIT_S = 7 * 24 * 3600
 ALGORITHM = "AWS4-HMAC-SHA256"
 UNSIGNED = "UNSIGNED-PAYLOAD"
 
-Kind = Literal["missing", "incomplete", "unknown-key", "mismatch", "expired", "token", "query"]
-"""`query`: a presigned URL of S3's whose parameters are wrong in themselves."""
+Kind = Literal["missing", "incomplete", "unknown-key", "mismatch", "expired", "token", "query", "unhashed", "hash"]
+"""`query`: a presigned URL of S3's whose parameters are wrong in themselves; `unhashed`, `hash`: a request to S3 that
+does not say its body's hash, or says another."""
 
 
 class Unauthentic(EventrtError):  # noqa: N818 - a refusal, worded by the door
-    """A request's signature is missing, wrong or too old. `kind` says which, the message is AWS's."""
+    """A request's signature is missing, wrong or too old. `kind` says which, the message is AWS's.
 
-    def __init__(self, kind: Kind, message: str) -> None:
+    `members` are what S3 tells beside it.
+    """
+
+    def __init__(self, kind: Kind, message: str, members: Mapping[str, str] | None = None) -> None:
         super().__init__(message)
         self.kind = kind
+        self.members = dict(members or {})
 
 
 MISMATCH = (
@@ -164,17 +169,20 @@ class Verifier:
         amz_date = request.headers.get("x-amz-date", "")
         signed_at = self._moment(amz_date, credential)
         if signed_at < self._now() - SKEW_LIMIT_S:
-            raise Unauthentic("expired", self._expired(amz_date, SKEW_LIMIT_S))
+            raise Unauthentic("expired", self._expired(amz_date, SKEW_LIMIT_S), self._skew(amz_date))
         if signed_at > self._now() + SKEW_LIMIT_S:
-            raise Unauthentic("expired", self._not_yet(amz_date))
+            raise Unauthentic("expired", self._not_yet(amz_date), self._skew(amz_date))
         given = request.headers.get("x-amz-content-sha256")
         if given is None:
+            if is_s3:
+                raise Unauthentic("unhashed", "Missing required header for this request: x-amz-content-sha256")
             payload_hash = hashlib.sha256(body or b"").hexdigest()
         else:
             payload_hash = given
             is_hash = len(given) == 64 and not given.startswith(("STREAMING-", "UNSIGNED-"))
-            if body is not None and is_hash and hashlib.sha256(body).hexdigest() != given.lower():
-                raise Unauthentic("mismatch", MISMATCH)
+            if body is not None and is_hash and (computed := hashlib.sha256(body).hexdigest()) != given.lower():
+                members = {"ClientComputedContentSHA256": given, "S3ComputedContentSHA256": computed}
+                raise Unauthentic("hash" if is_s3 else "mismatch", MISMATCH, members)
             if not is_hash and not is_s3 and given != UNSIGNED:
                 raise Unauthentic("mismatch", MISMATCH)
         token = request.headers.get("x-amz-security-token", "")
@@ -223,7 +231,8 @@ class Verifier:
     ) -> Verified:
         secret = self._secret_of(credential.access_key, token)
         if secret is None:
-            raise Unauthentic("unknown-key", "The security token included in the request is invalid.")
+            message = "The security token included in the request is invalid."
+            raise Unauthentic("unknown-key", message, {"AWSAccessKeyId": credential.access_key})
         names = signed_headers.lower().split(";")
         if "host" not in names:
             raise Unauthentic("incomplete", "'Host' must be a 'SignedHeader' in the AWS Authorization.")
@@ -237,7 +246,15 @@ class Verifier:
         key = signing_key(secret, credential.date, credential.region, credential.service)
         expected = hmac.new(key, to_sign.encode(), hashlib.sha256).hexdigest()
         if not hmac.compare_digest(expected.encode(), signature.encode(errors="replace")):
-            raise Unauthentic("mismatch", MISMATCH)
+            members = {
+                "AWSAccessKeyId": credential.access_key,
+                "StringToSign": to_sign,
+                "SignatureProvided": signature,
+                "StringToSignBytes": to_sign.encode().hex(" "),
+                "CanonicalRequest": canonical,
+                "CanonicalRequestBytes": canonical.encode(errors="replace").hex(" "),
+            }
+            raise Unauthentic("mismatch", MISMATCH, members)
         return Verified(credential, key, signature, amz_date, scope, payload_hash)
 
     def _credential(self, text: str) -> Credential:
@@ -265,6 +282,11 @@ class Verifier:
                 f"date from HTTP: '{credential.date[:20]}' != '{amz_date[:8]}'.",
             )
         return moment
+
+    def _skew(self, amz_date: str) -> dict[str, str]:
+        server_time = time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self._now()))
+        limit = str(SKEW_LIMIT_S * 1000)
+        return {"RequestTime": amz_date, "ServerTime": server_time, "MaxAllowedSkewMilliseconds": limit}
 
     def _expired(self, amz_date: str, allowed_s: int) -> str:
         now = self._now()

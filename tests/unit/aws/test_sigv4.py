@@ -298,8 +298,8 @@ async def test_a_scope_of_another_region_than_the_hosts_is_refused(door: AwsDoor
 )
 def test_s3_words_a_wrong_scope_by_where_it_stands(verifier: Verifier, signer: Any, kind: Any, text: str) -> None:
     request = signed(("GET", "http://localhost:4566/bucket/key", b""), "sqs", KEYS, signer=signer)
-    if signer is SigV4QueryAuth:  # it signs the empty body's hash, S3 expects it in a header then
-        request.headers = {**request.headers, "x-amz-content-sha256": hashlib.sha256(b"").hexdigest()}
+    # Both sign the empty body's hash, which S3 expects in a header.
+    request.headers = {**request.headers, "x-amz-content-sha256": hashlib.sha256(b"").hexdigest()}
     with pytest.raises(Unauthentic) as refusal:
         verifier.verify(request, b"", services=("s3",), is_s3=True)
     assert refusal.value.kind == kind

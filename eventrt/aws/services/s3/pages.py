@@ -8,7 +8,7 @@ import re
 import time
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import quote, urlencode, urlsplit, urlunsplit
+from urllib.parse import SplitResult, urlencode, urlsplit, urlunsplit
 
 import orjson
 
@@ -22,7 +22,7 @@ from eventrt.aws.services.s3.claims import Claims
 from eventrt.aws.services.s3.formdata import FormReader
 from eventrt.aws.services.s3.objects import Objects, new_draft
 from eventrt.aws.services.s3.receiving import receiving
-from eventrt.aws.services.s3.room import Request, as_api_error, empty, find_bucket
+from eventrt.aws.services.s3.room import Request, as_api_error, empty, find_bucket, location_of
 from eventrt.core.object_rules import (
     PUT_LIMIT_BYTES,
     S3Refused,
@@ -215,9 +215,19 @@ class Pages(Objects):
             return None
         try:
             policy = orjson.loads(base64.b64decode(text, validate=True))
-            expires_at, conditions = parse_timestamp(policy["expiration"]), policy["conditions"]
-        except (binascii.Error, ValueError, KeyError, TypeError) as error:
-            raise S3Refused("InvalidPolicyDocument", "Invalid Policy: Invalid JSON.") from error
+        except (binascii.Error, ValueError) as error:
+            raise _wrong_policy("Invalid JSON.") from error
+        if not isinstance(policy, dict):
+            raise _wrong_policy("Invalid JSON.")
+        if "expiration" not in policy:
+            raise _wrong_policy("Policy missing expiration.")
+        if not isinstance(policy.get("conditions"), list):
+            raise _wrong_policy("Policy missing conditions.")
+        conditions = policy["conditions"]
+        try:
+            expires_at = parse_timestamp(str(policy["expiration"]))
+        except WrongType as error:
+            raise _wrong_policy(f"Invalid 'expiration' value: '{policy['expiration']}'") from error
         if expires_at < time.time():  # signatures speak of real time
             raise access_denied("Invalid according to Policy: Policy expired.")
         values = {**fields, "bucket": bucket, "key": key}
@@ -282,7 +292,11 @@ def _read_condition(condition: Any) -> tuple[str, str, str]:
             return kind, name, value
         if kind in ("eq", "starts-with") and name.startswith("$"):
             return kind, name[1:].lower(), value
-    raise S3Refused("InvalidPolicyDocument", "Invalid Policy: Invalid Conditions.")
+    raise _wrong_policy("Invalid Conditions.")
+
+
+def _wrong_policy(why: str) -> S3Refused:
+    return S3Refused("InvalidPolicyDocument", f"Invalid Policy: {why}")
 
 
 def _told(condition: Any) -> str:
@@ -306,12 +320,21 @@ def _read_tagging(text: str) -> dict[str, str]:
     return read_tag_set(tags)
 
 
+def _read_redirect(text: str) -> SplitResult | None:
+    """Return where a form wants its browser to go; what is no address is as if it were not there, as on AWS."""
+    try:
+        parts = urlsplit(text)
+    except ValueError:
+        return None
+    return parts if parts.scheme in ("http", "https") and parts.netloc else None
+
+
 def _form_answer(call: Call, fields: Mapping[str, str], bucket: str, key: str, headers: Mapping[str, str]) -> Response:
-    location = f"http://{call.host}/{bucket}/{quote(key)}"
-    redirect = fields.get("success_action_redirect") or fields.get("redirect")
+    location = location_of(call, bucket, key)
+    redirect = fields.get("success_action_redirect") or fields.get("redirect") or ""
     answer = empty(call, {**headers, "Location": location}, status=204)
-    if redirect:
-        parts = urlsplit(redirect)
+    parts = _read_redirect(redirect)
+    if parts is not None:
         told = urlencode({"bucket": bucket, "key": key, "etag": headers["ETag"]})
         query = f"{parts.query}&{told}" if parts.query else told
         answer.status = 303

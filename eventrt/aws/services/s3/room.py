@@ -8,11 +8,13 @@ every region (docs/behaviour/buckets.md).
 import functools
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import anyio
 
 from eventrt.aws.call import Answer, Call, operation
 from eventrt.aws.protocol.overlays import HOST_ID
+from eventrt.aws.protocol.s3_routes import bucket_below_localhost, read_host
 from eventrt.aws.protocol.serialise import http_date
 from eventrt.aws.services.s3.claims import check_document, read_claims
 from eventrt.aws.services.s3.native import algorithms
@@ -256,6 +258,13 @@ def origin_of(call: Call) -> Origin:
 def empty(call: Call, headers: Mapping[str, str] | None = None, *, status: int = 200) -> Response:
     """Return an answer without a body."""
     return Response(status, {"x-amz-request-id": call.request_id, "x-amz-id-2": HOST_ID, **(headers or {})})
+
+
+def location_of(call: Call, bucket: str, key: str) -> str:
+    """Return the address of an object, in the style in which it was asked for; slashes are encoded, as on AWS."""
+    host = read_host(call.host)
+    is_named = bool(host.bucket if host.is_s3 else bucket_below_localhost(call.host))
+    return f"http://{call.host}/{'' if is_named else f'{bucket}/'}{quote(key, safe='')}"
 
 
 def quoted(etag: str) -> str:

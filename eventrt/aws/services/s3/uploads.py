@@ -15,7 +15,7 @@ from eventrt.aws.services.s3.claims import read_claims
 from eventrt.aws.services.s3.listing import encoder, owner_of, page_size
 from eventrt.aws.services.s3.objects import new_draft, write_conditions
 from eventrt.aws.services.s3.receiving import receiving
-from eventrt.aws.services.s3.room import Request, S3Room, answers, empty, find_bucket, origin_of, quoted
+from eventrt.aws.services.s3.room import Request, S3Room, answers, empty, find_bucket, location_of, origin_of, quoted
 from eventrt.core import lifecycle
 from eventrt.core.buckets import Body, Bucket, Checksum, Lock, ObjectDraft, ObjectVersion, Part, PartLayout, Upload
 from eventrt.core.checksums import Algorithm
@@ -170,7 +170,7 @@ class Uploads(S3Room):
         else:
             bucket, version = await self._store.write(unit)
         answer: dict[str, Any] = {
-            "Location": f"http://{call.host}/{bucket.name}/{upload.key}",
+            "Location": location_of(call, bucket.name, upload.key),
             "Bucket": bucket.name,
             "Key": upload.key,
             "ETag": quoted(etag),
