@@ -153,6 +153,7 @@ def _left(tx: Tx, declared: Declared) -> list[Step]:
         "stream": [_note(stream, stream.name) for stream in declared.streams],
         "table": [_note(table, table.name) for table in declared.tables],
         "bucket": [_note(bucket, bucket.name) for bucket in declared.buckets],
+        "notification": [_note(one, one.bucket) for one in declared.notifications],
         "mapping": [_note(mapping, mapping.title) for mapping in declared.mappings],
     }
     noted = tx.notes.get(_DECLARED)
@@ -163,13 +164,19 @@ def _left(tx: Tx, declared: Declared) -> list[Step]:
     return [
         Step(kind, name, "left", detail)
         for kind, present in now.items()
-        for account, region, name in before.get(kind, ())
+        for account, region, name in dict.fromkeys(tuple(one) for one in before.get(kind, ()))
         if [account, region, name] not in present
     ]
 
 
 def _note(
-    thing: DeclaredQueue | DeclaredFunction | DeclaredStream | DeclaredTable | DeclaredBucket | DeclaredMapping,
+    thing: DeclaredQueue
+    | DeclaredFunction
+    | DeclaredStream
+    | DeclaredTable
+    | DeclaredBucket
+    | DeclaredNotification
+    | DeclaredMapping,
     name: str,
 ) -> list[str]:
     return [thing.account, thing.region, name]

@@ -138,6 +138,15 @@ def test_what_changed_while_nobody_watched_is_told_at_the_start(daemon: RunningD
     assert drain(daemon, url(daemon)) == []
 
 
+def test_who_is_not_declared_any_more_is_told_all_the_same(daemon: RunningDaemon, folder: Path, tmp_path: Path) -> None:
+    told(daemon, 1)
+    (tmp_path / "eventrt.toml").write_text(CONFIGURATION.partition("[[notifications]]")[0])
+    daemon.restart(kill=False)
+    assert "declared_notification.left" in daemon.log
+    (folder / "new.txt").write_text("new")
+    assert told(daemon, 1) == [("ObjectCreated:Put", "new.txt")]
+
+
 def test_keys_that_are_no_names_of_files_are_refused(daemon: RunningDaemon, folder: Path) -> None:
     s3 = daemon.client("s3")
     put: Callable[[str], Any] = lambda key: s3.put_object(Bucket="photos", Key=key, Body=b"x")  # noqa: E731
