@@ -6,14 +6,12 @@ has expired, and status and deletion count from their moment on, swept or not.
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any, Protocol
 
+from eventrt.core.streams import Shard, Stream
 from eventrt.store.sqlite.chunks import Chunks
 from eventrt.store.sqlite.engine import Engine
 from eventrt.store.streams import StreamsSwept
-
-if TYPE_CHECKING:
-    from eventrt.store.sqlite.streams import SqliteStreams
 
 INFINITY = float("inf")
 
@@ -21,10 +19,32 @@ GATHER_S = 60.0
 """Chunks expire all the time where they arrive all the time; they are swept together, at most this often."""
 
 
+class SweptStreams(Protocol):
+    """What the sweep needs of the repository of streams (`streams.SqliteStreams`)."""
+
+    def by_id(self, stream_id: int) -> Stream | None:
+        """Return the stream of this number, or None."""
+
+    def load(self, stream_id: int) -> Stream:
+        """Return a stream that is there, also one whose deletion has settled."""
+
+    def update(self, stream: Stream, **changes: Any) -> Stream:
+        """Change members of a stream and return it as it is now."""
+
+    def delete(self, stream: Stream) -> None:
+        """Take a stream away; its shards and chunks are left to the sweeper."""
+
+    def shard(self, shard_id: int) -> Shard | None:
+        """Return the shard of this number as it is now, or None."""
+
+    def forget_shard(self, shard: Shard) -> None:
+        """Drop a shard whose records are all gone."""
+
+
 class StreamSweeping:
     """The sweep, and the moment when the next one is worth while."""
 
-    def __init__(self, engine: Engine[Any], streams: "SqliteStreams", chunks: Chunks) -> None:
+    def __init__(self, engine: Engine[Any], streams: SweptStreams, chunks: Chunks) -> None:
         self._engine = engine
         self._execute: Callable[..., Any] = engine.connection.execute
         self._streams = streams
