@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from eventrt.config.declared import KINDS
 from eventrt.config.document import read_document
 from eventrt.config.load import build
 from eventrt.config.mistakes import Mistake, WrongConfiguration
@@ -56,7 +57,7 @@ def check(file: Path, *, environment: Mapping[str, str], find_interpreter: FindI
                     is_warning=not is_refused,
                 )
             )
-    things = [("functions", declared.functions), ("queues", declared.queues), ("mappings", declared.mappings)]
-    things[2:2] = [(kind, found) for kind in ("streams", "tables") if (found := getattr(declared, kind))]
-    counts = ", ".join(f"{len(found)} {kind}" for kind, found in things)
-    return Checked(sorted(mistakes), is_readable=True, summary=counts)
+    found = {kind: len(getattr(declared, kind)) for kind in KINDS}
+    counts = [f"{count} {kind if count > 1 else kind[:-1]}" for kind, count in found.items() if count]
+    summary = ", ".join(counts) or "nothing is declared"
+    return Checked(sorted(mistakes), is_readable=True, summary=summary)
