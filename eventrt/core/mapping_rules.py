@@ -98,7 +98,7 @@ def read_source(arn_text: str | None, *, region: str, plugins: Container[str] = 
             "yet; it serves Amazon SQS queues, Kinesis streams, DynamoDB streams, and what poller plugins read. "
             f"Event source: {arn}"
         )
-    if arn.region != region or not arn.account_id or not _is_source(arn):
+    if arn.partition != "aws" or arn.region != region or not arn.account_id or not _is_source(arn):
         raise invalid("Unrecognized event source.")
     return arn
 

@@ -229,8 +229,9 @@ class ShardMachine:
         if run is None:
             raise AssertionError(f"lane {batch.lane} has no batch in flight")
         lane.running = None
-        run.invocations += 1
         run.outcome, run.request_id = outcome, request_id
+        if isinstance(outcome, Succeeded | FunctionError):
+            run.invocations += 1
         done = 0
         if isinstance(outcome, Succeeded):
             done = self._returned(lane, run, outcome, now)
@@ -335,6 +336,8 @@ class ShardMachine:
             self._gather(lane, now, only_full=only_full)
         if lane.ranges:
             self._drop_expired(lane, now)
+        if lane.ranges:
+            self._drop_too_large(lane)
         if not lane.ranges or not lane.settled or lane.ranges[0].not_before > now:
             return None
         run = lane.running = lane.ranges.popleft()
@@ -395,9 +398,7 @@ class ShardMachine:
     def _collect(self, lane: _Lane) -> None:
         """Move records from the buffer to what is gathered, as long as they fit."""
         buffer, gathered, size = lane.buffer, lane.gathered, lane.gathered_bytes
-        batch_size, tumbles, limit_bytes = self.policy.batch_size, self.policy.tumbling_s, self._batch_limit_bytes
-        if lane.window is not None:
-            limit_bytes -= len(lane.window.state) + WINDOW_MEMBERS_BYTES
+        batch_size, tumbles, limit_bytes = self.policy.batch_size, self.policy.tumbling_s, self._room_of(lane)
         while buffer and len(gathered) < batch_size and not lane.is_cut:
             record = buffer[0]
             cost = record.size_bytes + 1  # and a comma
@@ -435,6 +436,21 @@ class ShardMachine:
                 lane.ranges.popleft()
             self._finish(lane, gone)
             self._advance()
+
+    def _drop_too_large(self, lane: _Lane) -> None:
+        """Discard a record that no event can hold; it has been gathered alone."""
+        records = lane.ranges[0].records
+        if len(records) != 1 or records[0].size_bytes <= self._room_of(lane):
+            return
+        self._discards.append(Discard("RecordTooLarge", tuple(records), 1))
+        lane.ranges.popleft()
+        self._finish(lane, records)
+        self._advance()
+
+    def _room_of(self, lane: _Lane) -> int:
+        """Return how many bytes of records an event of this lane holds."""
+        state_bytes = 0 if lane.window is None else len(lane.window.state) + WINDOW_MEMBERS_BYTES
+        return self._batch_limit_bytes - state_bytes
 
     # -- outcomes
 

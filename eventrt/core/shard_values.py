@@ -8,7 +8,7 @@ from typing import Literal, TypeAlias
 
 from eventrt.core.records import Outcome, Record
 
-Condition = Literal["RetryAttemptsExhausted", "RecordAgeExceeded"]
+Condition = Literal["RetryAttemptsExhausted", "RecordAgeExceeded", "RecordTooLarge"]
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,9 @@ from eventrt.core.shard_values import Discard
 
 _INFO = {"kinesis": "KinesisBatchInfo", "table": "DDBStreamBatchInfo", "plugin": "StreamBatchInfo"}
 
+_CONDITIONS = {"RecordTooLarge": "RetryAttemptsExhausted"}
+"""Ends that have no condition of their own in the documents of AWS."""
+
 
 def discard_record(
     mapping: EventSourceMapping,
@@ -32,7 +35,7 @@ def discard_record(
         "requestContext": {
             "requestId": request_id,
             "functionArn": mapping.function_arn,
-            "condition": discard.condition,
+            "condition": _CONDITIONS.get(discard.condition, discard.condition),
             "approximateInvokeCount": discard.invoke_count,
         }
     }

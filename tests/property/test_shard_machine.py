@@ -317,6 +317,19 @@ def test_records_older_than_the_limit_are_discarded_from_the_front_only() -> Non
     assert [record.id for record in action.batch.records] == ["3", "4", "5"]
 
 
+def test_a_throttle_is_no_invocation_to_tell_of() -> None:
+    machine = ShardMachine(ShardPolicy(maximum_age_s=60))
+    machine.next_action(now=0.0)
+    machine.feed([Record("1", {}, 0.0, 10, "k")], now=0.0, caught_up=True)
+    for now in (0.0, 10.0):
+        action = machine.next_action(now=now)
+        assert isinstance(action, Invoke)
+        machine.invoked(action.batch, Throttled("x"), now=now)
+    commit = machine.next_action(now=61.0)
+    assert isinstance(commit, Commit)
+    assert [(discard.condition, discard.invoke_count) for discard in commit.discards] == [("RecordAgeExceeded", 1)]
+
+
 def test_a_failing_batch_waits_longer_each_time_and_throttles_use_up_no_attempt() -> None:
     machine = ShardMachine(ShardPolicy(maximum_retries=1))
     machine.next_action(now=0.0)

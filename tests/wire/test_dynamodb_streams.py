@@ -196,6 +196,9 @@ def test_iterators_begin_where_they_say(daemon: RunningDaemon, tables: Any, stre
     )
     assert ids(first) == ["1", "2"]
     assert ids(streams.get_records(ShardIterator=first["NextShardIterator"])) == ["3", "4"]
+    for kind, more in (("LATEST", {"SequenceNumber": numbers[1]}), ("TRIM_HORIZON", {"SequenceNumber": numbers[1]})):
+        asked = {"StreamArn": arn, "ShardId": shard["ShardId"], "ShardIteratorType": kind, **more}
+        assert error_of(streams.get_shard_iterator, **asked)[0] == "ValidationException"
     daemon.advance(15 * 60 + 1)
     code, _ = error_of(streams.get_records, ShardIterator=first["NextShardIterator"])
     assert code == "ExpiredIteratorException"

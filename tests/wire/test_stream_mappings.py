@@ -280,6 +280,17 @@ def test_a_stream_that_is_not_there_is_refused(daemon: RunningDaemon) -> None:
     assert refusal == (400, "InvalidParameterValueException", f"Stream not found: {missing}")
 
 
+def test_a_source_of_another_partition_is_none(daemon: RunningDaemon) -> None:
+    life = begin(daemon)
+    refusal = error_of(
+        life.lambda_.create_event_source_mapping,
+        EventSourceArn=life.arn.replace("arn:aws:", "arn:aws-cn:"),
+        FunctionName=life.function,
+        StartingPosition="LATEST",
+    )
+    assert refusal == (400, "InvalidParameterValueException", "Unrecognized event source.")
+
+
 def test_a_second_mapping_between_the_same_two_is_a_conflict(daemon: RunningDaemon, lives: list[StreamLife]) -> None:
     life = begin(daemon)
     lives.append(life)
@@ -363,6 +374,21 @@ def test_a_batch_never_exceeds_six_megabytes(daemon: RunningDaemon, lives: list[
     counts = [int(line) for line in lines if line.isdigit()]
     assert sum(counts) == 8
     assert max(counts) == 5
+
+
+def test_a_record_that_no_event_can_hold_is_given_up_at_once(daemon: RunningDaemon, lives: list[StreamLife]) -> None:
+    life = begin(daemon)
+    lives.append(life)
+    life.kinesis.update_max_record_size(StreamARN=life.arn, MaxRecordSizeInKiB=10_240)
+    life.map(DestinationConfig={"OnFailure": {"Destination": life.dead_letters()}})
+    numbers = life.put("x" * 5_000_000, "small")
+    assert payloads_of(life.told_next()) == ["small"]
+    record = life.dead_letter()
+    assert record["requestContext"]["condition"] == "RetryAttemptsExhausted"
+    assert record["requestContext"]["approximateInvokeCount"] == 1
+    assert "responseContext" not in record
+    assert record["KinesisBatchInfo"]["batchSize"] == 1
+    assert record["KinesisBatchInfo"]["startSequenceNumber"] == numbers[0]
 
 
 def test_forty_invocations_are_in_flight_with_four_shards_and_a_factor_of_ten(

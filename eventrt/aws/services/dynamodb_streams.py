@@ -27,6 +27,9 @@ MAXIMUM_READ_BYTES = 1024 * 1024
 MAXIMUM_LISTED = 100
 ITERATOR_LIFE_S = 15 * 60
 
+_STARTS = {"SequenceNumber": ("AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER"), "Timestamp": ("AT_TIMESTAMP",)}
+"""Members that say where an iterator begins, and the types they belong to."""
+
 
 def _answers(
     name: str,
@@ -210,6 +213,9 @@ def _shown(shard: Shard, names: Mapping[int, str]) -> dict[str, Any]:
 def _place(tx: Tx, stream: Stream, shard: Shard, request: Request) -> int:
     """Return the counter value that an iterator begins behind (raises TableError, ApiError)."""
     kind = request["ShardIteratorType"]
+    for member, kinds in _STARTS.items():
+        if member in request and kind not in kinds:
+            raise TableError(f"{member} must not be specified when ShardIteratorType is {kind}")
     if kind == "LATEST":
         return shelf.latest(tx, shard)
     if kind == "TRIM_HORIZON":
