@@ -362,7 +362,7 @@ class Daemon:
                 ),
                 EventSourceMappingService(store, lambda: self.plugins.services),
                 IamService(store),
-                StsService(credentials),
+                StsService(credentials, store),
                 self.s3,
                 DynamoDbService(store, self.clock),
                 DynamoDbStreamsService(store, self.clock),

@@ -534,3 +534,29 @@ def test_an_operation_that_is_not_served_is_named(iam: Any) -> None:
     assert status == 501
     assert "ListUsers" in message
     assert code
+
+
+def test_an_assumed_role_has_the_id_and_the_longest_session_of_the_role(daemon: Any, iam: Any) -> None:
+    role = make_role(iam, MaxSessionDuration=7200)
+    sts = daemon.client("sts")
+    assumed = sts.assume_role(RoleArn=role["Arn"], RoleSessionName="session", DurationSeconds=7200)
+    assert assumed["AssumedRoleUser"]["AssumedRoleId"] == f"{role['RoleId']}:session"
+    with pytest.raises(ClientError) as raised:
+        sts.assume_role(RoleArn=role["Arn"], RoleSessionName="session", DurationSeconds=7201)
+    assert raised.value.response["Error"]["Code"] == "ValidationError"
+    assert raised.value.response["Error"]["Message"] == (
+        "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+    )
+    given = assumed["Credentials"]
+    chained = boto3.client(
+        "sts",
+        region_name="us-east-1",
+        endpoint_url=daemon.url,
+        aws_access_key_id=given["AccessKeyId"],
+        aws_secret_access_key=given["SecretAccessKey"],
+        aws_session_token=given["SessionToken"],
+    )
+    with pytest.raises(ClientError) as raised:
+        chained.assume_role(RoleArn=role["Arn"], RoleSessionName="again", DurationSeconds=3601)
+    assert "role chaining" in raised.value.response["Error"]["Message"]
+    assert chained.assume_role(RoleArn=role["Arn"], RoleSessionName="again")["Credentials"]

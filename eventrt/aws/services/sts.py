@@ -2,7 +2,8 @@
 
 Temporary credentials need no memory: the access key carries its account, the session token says who it is for and
 until when, both under a seal (HMAC) of the daemon's secret; the secret key is derived from the token. So they
-survive a restart and verify in `--auth sigv4`. Policies are not enforced: any role of any account may be assumed.
+survive a restart and verify in `--auth sigv4`. Policies are not enforced: any role of any account may be assumed,
+also one that IAM does not know; of one that it knows, id and longest session count.
 """
 
 import base64
@@ -18,9 +19,13 @@ import orjson
 
 from eventrt.aws.call import Answer, Call, operation
 from eventrt.errors import ApiError
+from eventrt.store.api import Store
 
 _ROLE_ARN = re.compile(r"arn:(aws[a-zA-Z-]*):iam::(\d{12}):role/(?:[\w+=,.@/-]*/)?([\w+=,.@-]+)", re.ASCII)
 _TEMPORARY_KEY = re.compile(r"ASIA[A-Z2-7]{16}", re.ASCII)
+_CHAINED_LIMIT_S = 3600
+"""How long a role lasts that was assumed by a role."""
+
 _TOKEN_HEAD = "EVENTRT1."  # noqa: S105 - a marker, not a secret
 
 
@@ -99,12 +104,16 @@ def _text(raw: bytes) -> str:
 
 
 class StsService:
-    """The operations of STS that SDK and Terraform set-up code uses. Args: credentials: issues temporary ones."""
+    """The operations of STS that SDK and Terraform set-up code uses.
+
+    Args: credentials: issues temporary ones. store: knows the roles.
+    """
 
     service_id = "sts"
 
-    def __init__(self, credentials: TemporaryCredentials) -> None:
+    def __init__(self, credentials: TemporaryCredentials, store: Store) -> None:
         self._credentials = credentials
+        self._store = store
 
     @operation("GetCallerIdentity")
     async def get_caller_identity(self, call: Call, request: Mapping[str, Any]) -> Answer:
@@ -124,9 +133,19 @@ class StsService:
         partition, account, name = role.groups()
         session = request["RoleSessionName"]
         arn = f"arn:{partition}:sts::{account}:assumed-role/{name}/{session}"
-        role_id = "AROA" + _stable_id(f"{account}/{name}")
-        user_id = f"{role_id}:{session}"
         duration_s = request.get("DurationSeconds", 3600)
+        if duration_s > _CHAINED_LIMIT_S and self._claims(call) is not None:
+            raise ApiError(
+                "ValidationError",
+                "The requested DurationSeconds exceeds the 1 hour session limit for roles assumed by role chaining",
+            )
+        known = await self._store.read(lambda tx: tx.identities.role(account, name))
+        if known is not None and duration_s > known.max_session_s:
+            raise ApiError(
+                "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
+            )
+        role_id = known.id if known is not None else "AROA" + _stable_id(f"{account}/{name}")
+        user_id = f"{role_id}:{session}"
         answer: dict[str, Any] = {
             "Credentials": self._credentials.issue(account, {"arn": arn, "user_id": user_id}, duration_s),
             "AssumedRoleUser": {"AssumedRoleId": user_id, "Arn": arn},
