@@ -57,7 +57,7 @@ def check(file: Path, *, environment: Mapping[str, str], find_interpreter: FindI
                     is_warning=not is_refused,
                 )
             )
-    found = {kind: len(getattr(declared, kind)) for kind in KINDS}
-    counts = [f"{count} {kind if count > 1 else kind[:-1]}" for kind, count in found.items() if count]
+    numbers = {kind: len(getattr(declared, kind)) for kind in KINDS}
+    counts = [f"{count} {kind if count > 1 else kind[:-1]}" for kind, count in numbers.items() if count]
     summary = ", ".join(counts) or "nothing is declared"
     return Checked(sorted(mistakes), is_readable=True, summary=summary)
