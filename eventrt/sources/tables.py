@@ -278,16 +278,16 @@ def page(
     for row in rows:
         if shows is not None:
             row = shows(row)
-        row_size = row.stored.size_bytes
+        row_size = row.size_bytes
         if weighs is not None:
             fetched.append(row_size)
-            row_size = weighs(row.stored.item)
+            row_size = weighs(row.item)
         if size + row_size > PAGE_BYTES and scanned:
             return Page(found, scanned, size, last, fetched[:scanned])
         scanned += 1
         size += row_size
         last = row
-        if keeps is None or keeps(row.stored.item):
+        if keeps is None or keeps(row.item):
             found.append(row)
         if scanned == limit:
             return Page(found, scanned, size, last, fetched)
@@ -301,7 +301,7 @@ def projected(table: Table, index: Index) -> Callable[[Row], Row] | None:
     names = {*table.key.names, *index.key.names, *index.projected}
 
     def show(row: Row) -> Row:
-        item = {name: value for name, value in row.stored.item.items() if name in names}
-        return Row(row.place, Stored(encode(item), size_of_item(item), item))
+        item = {name: value for name, value in row.item.items() if name in names}
+        return row.holding(item, size_of_item(item))
 
     return show

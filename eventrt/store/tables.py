@@ -4,7 +4,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 from eventrt.core.tables.schema import Bounds, Index, Key, Table
-from eventrt.store.items import Stored
+from eventrt.core.tables.values import Item
+from eventrt.store.items import Stored, encode
 
 
 class Place(NamedTuple):
@@ -14,11 +15,30 @@ class Place(NamedTuple):
     index_key: Key | None = None
 
 
-class Row(NamedTuple):
-    """One item as a range read met it."""
+class Row(Stored):
+    """One item as a range read met it.
 
-    place: Place
-    stored: Stored
+    Args: keys: bytes of its own key, partition and sort, then of its key in the index that is read.
+    """
+
+    __slots__ = ("_keys",)
+
+    def __init__(self, wire: bytes, size_bytes: int, keys: tuple[bytes, ...], item: Item | None = None) -> None:
+        # What `Stored` does, without the call: a page has many rows.
+        self.wire = wire
+        self.size_bytes = size_bytes
+        self._item = item
+        self._keys = keys
+
+    @property
+    def place(self) -> Place:
+        """Where it stands."""
+        keys = self._keys
+        return Place(Key(keys[0], keys[1]), Key(keys[2], keys[3]) if len(keys) > 2 else None)
+
+    def holding(self, item: Item, size_bytes: int) -> "Row":
+        """Return the row with so much of its item."""
+        return Row(encode(item), size_bytes, self._keys, item)
 
 
 class TableRepository(Protocol):

@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from eventrt.core.tables.changes import SERVICE_IDENTITY
 from eventrt.core.tables.expressions import Expressions
-from eventrt.core.tables.keyconditions import key_range
+from eventrt.core.tables.keyconditions import bound, range_of
 from eventrt.core.tables.schema import EVERYTHING, Index, KeySchema, Table, key_of, segment_bounds
 from eventrt.core.tables.values import equal, size_of_item
 from eventrt.sources import streams, table_streams
@@ -267,7 +267,7 @@ class World:
 
     def _check(self, tx: Tx) -> None:
         table = self.table(tx)
-        found = {self._key(row.stored.item): dict(row.stored.item) for row in self._scan(tx, table)}
+        found = {self._key(row.item): dict(row.item) for row in self._scan(tx, table)}
         assert found.keys() == self.items.keys()
         assert all(equal({"M": item}, {"M": self.items[key]}) for key, item in found.items())
         sizes = [size_of_item(item) for item in self.items.values()]
@@ -293,14 +293,14 @@ class World:
     def _check_ranges(self, tx: Tx, table: Table) -> None:
         for partition in ("a", "b"):
             expressions = Expressions(None, {":id": {"S": partition}, ":low": {"N": "-3"}, ":high": {"N": "9.5"}})
-            clause = expressions.clause("KeyConditionExpression", "id = :id AND k BETWEEN :low AND :high")
-            wanted = key_range(clause.tree, expressions.values, table.key)
+            asked = expressions.key_conditions("id = :id AND k BETWEEN :low AND :high")
+            wanted = range_of(bound(asked, expressions.values), table.key)
             expected = sorted(k for name, k in self.items if name == partition and -3 <= k <= 9.5)
             for descending in (False, True):
                 rows = list(
                     tx.tables.partition(table, None, wanted.partition, wanted.bounds, descending=descending, after=None)
                 )
-                assert [self._key(row.stored.item)[1] for row in rows] == (expected[::-1] if descending else expected)
+                assert [self._key(row.item)[1] for row in rows] == (expected[::-1] if descending else expected)
                 for position, row in enumerate(rows):
                     rest = tx.tables.partition(
                         table, None, wanted.partition, wanted.bounds, descending=descending, after=row.place
@@ -314,10 +314,10 @@ class World:
         expected = {key for key, item in self.items.items() if all(each in item for each in needs)}
         rows = list(tx.tables.scan(table, index.id, EVERYTHING, after=None))
         assert len(rows) == len(expected)
-        assert {self._key(row.stored.item) for row in rows} == expected
+        assert {self._key(row.item) for row in rows} == expected
         assert tx.tables.counts(table, index.id)[0] == len(expected)
         shows = shelf.projected(table, index)
-        sizes = [(shows(row) if shows else row).stored.size_bytes for row in rows]
+        sizes = [(shows(row) if shows else row).size_bytes for row in rows]
         assert tx.tables.counts(table, index.id)[1] == sum(sizes)
         for position, row in enumerate(rows):
             rest = tx.tables.scan(table, index.id, EVERYTHING, after=row.place)

@@ -28,6 +28,11 @@ def test_bytes_sort_as_the_numbers_do(left: str, right: str) -> None:
     assert (sortable(left) == sortable(right)) == (mine == theirs)
 
 
+@given(st.integers(0, 10**20))
+def test_bytes_are_the_same_however_a_number_is_written(number: int) -> None:
+    assert sortable(str(number)) == sortable(f"{number}.0") == sortable(f"{number}E0")
+
+
 @given(st.integers(-(10**37), 10**37), st.integers(-(10**37), 10**37))
 def test_sums_are_exact(left: int, right: int) -> None:
     assert int(add(str(left), str(right))) == left + right

@@ -11,6 +11,7 @@ from typing import Any, Generic, TypeVar
 
 from eventrt.core.tables.conditions import Condition, Content, Predicate, compiled, parse_condition
 from eventrt.core.tables.errors import TableError
+from eventrt.core.tables.keyconditions import Asked, asked_of
 from eventrt.core.tables.paths import Path
 from eventrt.core.tables.projections import parse_projection
 from eventrt.core.tables.tokens import Substitutions
@@ -46,10 +47,15 @@ def _clause(kind: str, text: str, substitutions: Substitutions) -> Clause:
     return Clause(tree, compiled(tree), contents)
 
 
+def _key_conditions(kind: str, text: str, substitutions: Substitutions) -> tuple[tuple[Asked, ...], Any]:
+    tree, contents = parse_condition(kind, text, substitutions)
+    return asked_of(tree), contents
+
+
 _PARSERS: dict[str, Callable[[str, str, Substitutions], Any]] = {
     "ConditionExpression": _clause,
     "FilterExpression": _clause,
-    "KeyConditionExpression": _clause,
+    "KeyConditionExpression": _key_conditions,
     "UpdateExpression": lambda kind, text, substitutions: parse_update(text, substitutions),
     "ProjectionExpression": lambda kind, text, substitutions: parse_projection(text, substitutions),
 }
@@ -99,6 +105,14 @@ class Expressions:
         for check in clause.contents:
             check(self.values)
         return clause
+
+    def key_conditions(self, text: str) -> tuple[Asked, ...]:
+        """Return what a KeyConditionExpression says of single attributes (raises TableError); bind it to `values`."""
+        asked: tuple[Asked, ...]
+        asked, contents = self._meaning("KeyConditionExpression", text)
+        for check in contents:
+            check(self.values)
+        return asked
 
     def condition(self, kind: str, text: str) -> Callable[[Item], bool]:
         """Return a condition or filter as a predicate of items, bound to this request's values (raises TableError)."""

@@ -3,7 +3,7 @@
 Source: DynamoDB developer guide, "Key condition expressions for the Query operation".
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import NoReturn
 
@@ -30,7 +30,7 @@ from eventrt.core.tables.schema import (
     partition_bytes,
     sortable_bytes,
 )
-from eventrt.core.tables.values import Value, type_of
+from eventrt.core.tables.values import Value
 
 FLIPPED = {"=": "=", "<": ">", "<=": ">=", ">": "<", ">=": "<="}
 _UNSUPPORTED = "Query key condition not supported"
@@ -53,17 +53,33 @@ class KeyRange:
     bounds: Bounds
 
 
-def key_range(condition: Condition, values: Values, schema: KeySchema) -> KeyRange:
-    """Return what a key condition selects in a table or index with this key.
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """A key condition as it was parsed: like `KeyCondition`, with placeholders for the operands."""
 
-    Raises: TableError: it is no key condition, or none on this key.
+    name: str
+    operator: str
+    operands: tuple[str, ...]
+
+
+def asked_of(condition: Condition) -> tuple[Asked, ...]:
+    """Return the conditions on single attributes that a key condition consists of.
+
+    Raises: TableError: it is no key condition.
     """
-    found: dict[str, KeyCondition] = {}
-    for part in _conditions(condition, values):
+    found: dict[str, Asked] = {}
+    for part in _conditions(condition):
         if part.name in found:
             raise TableError("KeyConditionExpressions must only contain one condition per key")
         found[part.name] = part
-    return range_of(found, schema)
+    return tuple(found.values())
+
+
+def bound(asked: Iterable[Asked], values: Values) -> dict[str, KeyCondition]:
+    """Return key conditions by attribute, with what the placeholders mean."""
+    return {
+        one.name: KeyCondition(one.name, one.operator, tuple([values[name] for name in one.operands])) for one in asked
+    }
 
 
 def range_of(conditions: Mapping[str, KeyCondition], schema: KeySchema) -> KeyRange:
@@ -88,11 +104,12 @@ def range_of(conditions: Mapping[str, KeyCondition], schema: KeySchema) -> KeyRa
 
 def _check_operands(condition: KeyCondition, expected: str) -> None:
     for value in condition.operands:
-        if type_of(value) != expected:
+        content = value.get(expected)
+        if content is None:
             raise TableError(
                 "One or more parameter values were invalid: Condition parameter type does not match schema type"
             )
-        if expected in ("S", "B") and not value[expected] and condition.operator != "begins_with":
+        if not content and condition.operator != "begins_with":
             kind = "string" if expected == "S" else "binary"
             raise TableError(
                 "One or more parameter values are not valid. "
@@ -122,23 +139,23 @@ def _bounds(condition: KeyCondition) -> Bounds:
     raise TableError(_UNSUPPORTED)
 
 
-def _conditions(condition: Condition, values: Values) -> Iterator[KeyCondition]:
+def _conditions(condition: Condition) -> Iterator[Asked]:
     match condition:
         case Both(left, right):
-            yield from _conditions(left, values)
-            yield from _conditions(right, values)
+            yield from _conditions(left)
+            yield from _conditions(right)
         case Comparison(operator, left, right):
             if operator not in FLIPPED:
                 _refuse(operator)
             if isinstance(left, Literal) and isinstance(right, Attribute):
                 operator, left, right = FLIPPED[operator], right, left
-            yield KeyCondition(_name(left), operator, (_value(right, values),))
+            yield Asked(_name(left), operator, (_placeholder(right),))
         case Between(value, low, high):
-            yield KeyCondition(_name(value), "BETWEEN", (_value(low, values), _value(high, values)))
+            yield Asked(_name(value), "BETWEEN", (_placeholder(low), _placeholder(high)))
         case Function(name, path, operand, _):
             if name != "begins_with" or path is None or operand is None:
                 _refuse(name)
-            yield KeyCondition(_name(Attribute(path)), name, (_value(operand, values),))
+            yield Asked(_name(Attribute(path)), name, (_placeholder(operand),))
         case Either():
             _refuse("OR")
         case Not():
@@ -163,9 +180,9 @@ def _name(operand: Operand) -> str:
     return str(operand.path[0])
 
 
-def _value(operand: Operand, values: Values) -> Value:
+def _placeholder(operand: Operand) -> str:
     if isinstance(operand, Literal):
-        return values[operand.name]
+        return operand.name
     if isinstance(operand, Attribute):
         raise TableError("Invalid condition in KeyConditionExpression: Multiple attribute names used in one condition")
     raise TableError("KeyConditionExpressions cannot contain nested operations")

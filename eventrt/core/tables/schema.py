@@ -1,5 +1,6 @@
 """What a table is: its keys, its indexes, its settings; and how a key becomes bytes that sort like it."""
 
+import functools
 import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -138,7 +139,10 @@ def partition_bytes(value: Value) -> bytes:
             "One or more parameter values were invalid: Size of hashkey has exceeded the maximum size limit "
             "of2048 bytes"
         )
-    return hashlib.md5(encoded, usedforsecurity=False).digest()[:HASH_BYTES] + encoded
+    return _digest(encoded).digest()[:HASH_BYTES] + encoded
+
+
+_digest = functools.partial(hashlib.md5, usedforsecurity=False)
 
 
 def sort_bytes(value: Value) -> bytes:
@@ -179,13 +183,13 @@ def _checked_key(name: str, expected: str, item: Item) -> Value:
     value = item.get(name)
     if value is None:
         raise TableError(f"One or more parameter values were invalid: Missing the key {name} in the item")
-    actual = type_of(value)
-    if actual != expected:
+    content = value.get(expected)
+    if content is None:
         raise TableError(
             f"One or more parameter values were invalid: Type mismatch for key {name} expected: {expected}"
-            f" actual: {actual}"
+            f" actual: {type_of(value)}"
         )
-    if expected in ("S", "B") and not value[expected]:
+    if not content:
         kind = "string" if expected == "S" else "binary"
         raise TableError(
             "One or more parameter values are not valid. "
@@ -200,26 +204,30 @@ def sortable_bytes(value: Value) -> bytes:
 
 
 def _encoded(value: Value) -> bytes:
-    tag = type_of(value)
-    if tag == "S":
-        return bytes(value["S"].encode())
-    if tag == "N":
-        return sortable(value["N"])
+    for tag, content in value.items():
+        if tag == "S":
+            return content.encode()  # type: ignore[no-any-return]
+        if tag == "N":
+            return sortable(content)
     return bytes(value["B"])
 
 
 def key_of_map(schema: KeySchema, key: Mapping[str, Value]) -> Key:
     """Return the key that a Key parameter means: it must hold exactly the key attributes (raises TableError)."""
-    partition = key.get(schema.partition)
-    is_whole = partition is not None and schema.partition_type in partition
-    if schema.sort is None:
-        is_whole = is_whole and len(key) == 1
-    else:
-        sort = key.get(schema.sort)
-        is_whole = is_whole and len(key) == 2 and sort is not None and schema.sort_type in sort
-    if not is_whole:
-        raise TableError("The provided key element does not match the schema")
+    if len(key) != (1 if schema.sort is None else 2):
+        raise TableError(_NO_KEY)
+    try:
+        partition = key[schema.partition]
+        if schema.partition_type not in partition or (
+            schema.sort is not None and schema.sort_type not in key[schema.sort]
+        ):
+            raise TableError(_NO_KEY)
+    except KeyError:
+        raise TableError(_NO_KEY) from None
     return key_of(schema, key)
+
+
+_NO_KEY = "The provided key element does not match the schema"
 
 
 def segment_bounds(segment: int, total: int) -> Bounds:

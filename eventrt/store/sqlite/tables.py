@@ -5,7 +5,7 @@ An index holds keys only; a read of an index joins the items. Counts are kept in
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 from typing import Any
 
 import msgspec
@@ -35,10 +35,11 @@ FIVE_YEARS_S = 5 * 365 * 86_400
 """A time to live further back than this is ignored (developer guide, "Using time to live")."""
 
 _INDEXED = (
-    "SELECT i.partition_key, i.sort_key, i.item, i.size_bytes, e.partition_key, e.sort_key"
+    "SELECT i.item, i.size_bytes, i.partition_key, i.sort_key, e.partition_key, e.sort_key"
     " FROM index_entry AS e CROSS JOIN item AS i ON i.table_id = e.table_id"
     " AND i.partition_key = e.item_partition_key AND i.sort_key = e.item_sort_key"
 )
+_UNINDEXED = "SELECT i.item, i.size_bytes, i.partition_key, i.sort_key FROM item AS i"
 _FORGET_EXPIRY = "DELETE FROM item_expiry WHERE expires_at = ? AND table_id = ? AND partition_key = ? AND sort_key = ?"
 _ITEM_KEY = "table_id, partition_key, sort_key"
 _ENTRY_KEY = "table_id, index_id, partition_key, sort_key, item_partition_key, item_sort_key"
@@ -290,40 +291,34 @@ class SqliteTables:
 
         SQLite seeks with one lower and one upper bound: those that `after` makes needless must not be given.
         """
-        order, beyond = ("DESC", "<") if descending else ("ASC", ">")
         values: list[Any] = [table.id]
-        if index_id is None:
-            source, head = "i", "SELECT i.partition_key, i.sort_key, i.item, i.size_bytes FROM item AS i"
-            conditions, columns = ["i.table_id = ?"], ["partition_key", "sort_key"]
-            place = [after.key.partition, after.key.sort] if after else []
-        else:
-            source, head = "e", _INDEXED
-            conditions = ["e.table_id = ?", "e.index_id = ?"]
-            columns = ["partition_key", "sort_key", "item_partition_key", "item_sort_key"]
+        place: tuple[bytes, ...] = ()
+        if index_id is not None:
             values.append(index_id)
-            place = []
             if after is not None and after.index_key is not None:
-                place = [after.index_key.partition, after.index_key.sort, after.key.partition, after.key.sort]
+                place = (*after.index_key, *after.key)
+        elif after is not None:
+            place = tuple(after.key)
         if partition is not None:
-            conditions.append(f"{source}.partition_key = ?")
             values.append(partition)
-            columns, place = columns[1:], place[1:]
-        names = [f"{source}.{column}" for column in columns]
+            place = place[1:]
         if bounds.low is not None:
-            conditions.append(f"{names[0]} {'>=' if bounds.low_included else '>'} ?")
             values.append(bounds.low)
         if bounds.high is not None:
-            conditions.append(f"{names[0]} {'<=' if bounds.high_included else '<'} ?")
             values.append(bounds.high)
-        if place:
-            conditions.append(f"({', '.join(names)}) {beyond} ({', '.join('?' * len(place))})")
-            values.extend(place)
-        ordering = ", ".join(f"{name} {order}" for name in names)
-        cursor = self._execute(f"{head} WHERE {' AND '.join(conditions)} ORDER BY {ordering}", values)
+        values.extend(place)
+        statement = _range_statement(
+            index_id is not None,
+            partition is not None,
+            None if bounds.low is None else bounds.low_included,
+            None if bounds.high is None else bounds.high_included,
+            bool(place),
+            descending,
+        )
+        cursor = self._execute(statement, values)
         try:
             for row in cursor:
-                index_key = Key(row[4], row[5]) if index_id is not None else None
-                yield Row(Place(Key(row[0], row[1]), index_key), Stored(row[2], row[3]))
+                yield Row(row[0], row[1], row[2:])
         finally:
             cursor.close()
 
@@ -473,6 +468,41 @@ class SqliteTables:
         self._counts.clear()
         self._counted.clear()
         self._next_expiry = None
+
+
+@cache
+def _range_statement(
+    is_index: bool,
+    is_partition: bool,
+    low_included: bool | None,
+    high_included: bool | None,
+    is_after: bool,
+    is_descending: bool,
+) -> str:
+    """Return the statement that reads a range: there are some dozens, and each is made once.
+
+    Its parameters: the table, the index, the partition, the lower bound, the upper one (None: open), the place to go
+    on from; as far as there are such.
+    """
+    order, beyond = ("DESC", "<") if is_descending else ("ASC", ">")
+    if is_index:
+        source, head, conditions = "e", _INDEXED, ["e.table_id = ?", "e.index_id = ?"]
+        columns = ["partition_key", "sort_key", "item_partition_key", "item_sort_key"]
+    else:
+        source, head, conditions = "i", _UNINDEXED, ["i.table_id = ?"]
+        columns = ["partition_key", "sort_key"]
+    if is_partition:
+        conditions.append(f"{source}.partition_key = ?")
+        columns = columns[1:]
+    names = [f"{source}.{column}" for column in columns]
+    if low_included is not None:
+        conditions.append(f"{names[0]} {'>=' if low_included else '>'} ?")
+    if high_included is not None:
+        conditions.append(f"{names[0]} {'<=' if high_included else '<'} ?")
+    if is_after:
+        conditions.append(f"({', '.join(names)}) {beyond} ({', '.join('?' * len(names))})")
+    ordering = ", ".join(f"{name} {order}" for name in names)
+    return f"{head} WHERE {' AND '.join(conditions)} ORDER BY {ordering}"
 
 
 def _count_back(counts: list[int], items: int, size_bytes: int) -> None:

@@ -10,7 +10,7 @@ from eventrt.core.tables.capacity import Capacity, read_units, write_units
 from eventrt.core.tables.changes import sequence_number, sequence_of, shard_name
 from eventrt.core.tables.errors import Malformed, TableError
 from eventrt.core.tables.expressions import Expressions
-from eventrt.core.tables.keyconditions import key_range
+from eventrt.core.tables.keyconditions import bound, range_of
 from eventrt.core.tables.partiql import Select, parse_statement
 from eventrt.core.tables.plans import key_in, plan_of
 from eventrt.core.tables.schema import KeySchema, Table, after_prefix, key_of, segment_bounds
@@ -36,8 +36,8 @@ def test_what_begins_with_a_prefix_lies_below_its_bound(prefix: bytes, bound: by
 
 def test_a_prefix_selects_the_texts_that_begin_with_it() -> None:
     expressions = Expressions(None, {":id": {"S": "a"}, ":p": {"S": "ab"}})
-    clause = expressions.clause("KeyConditionExpression", "id = :id AND begins_with(t, :p)")
-    bounds = key_range(clause.tree, expressions.values, TEXTS).bounds
+    asked = expressions.key_conditions("id = :id AND begins_with(t, :p)")
+    bounds = range_of(bound(asked, expressions.values), TEXTS).bounds
     assert (bounds.low, bounds.high, bounds.high_included) == (b"ab", b"ac", False)
 
 

@@ -1,9 +1,11 @@
 """Query and Scan: ranges of a table or an index, page by page."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
+
+import orjson
 
 from eventrt.aws.call import Answer, Call
 from eventrt.aws.services.dynamodb.parameters import Parameters
@@ -11,7 +13,7 @@ from eventrt.aws.services.dynamodb.room import Request, TablesRoom, answers, con
 from eventrt.core.tables.capacity import Capacity, entry_size, read_units
 from eventrt.core.tables.conditions import attributes_of
 from eventrt.core.tables.errors import TableError
-from eventrt.core.tables.keyconditions import KeyRange, key_range, range_of
+from eventrt.core.tables.keyconditions import KeyRange, bound, range_of
 from eventrt.core.tables.legacy import key_conditions_of
 from eventrt.core.tables.paths import Path
 from eventrt.core.tables.projections import project
@@ -39,8 +41,8 @@ class Reading(TablesRoom):
             raise TableError(
                 "Either the KeyConditions or KeyConditionExpression parameter must be specified in the request."
             )
-        clause = parameters.expressions.clause("KeyConditionExpression", text) if text is not None else None
-        conditions = key_conditions_of(request["KeyConditions"]) if clause is None else {}
+        wanted = parameters.expressions.key_conditions(text) if text is not None else None
+        older = key_conditions_of(request["KeyConditions"]) if wanted is None else {}
         keeps, paths = parameters.filter("QueryFilter"), parameters.projection()
         parameters.finish()
         filtered = _filtered(parameters, request, "QueryFilter")
@@ -53,20 +55,17 @@ class Reading(TablesRoom):
             for name in filtered:
                 if name in view.schema.names:
                     raise TableError(
-                        f"{'Filter Expression' if clause is not None else 'QueryFilter'} can only contain non-primary "
+                        f"{'Filter Expression' if wanted is not None else 'QueryFilter'} can only contain non-primary "
                         f"key attributes: Primary key attribute: {name}"
                     )
-            if clause is not None:
-                wanted = key_range(clause.tree, values, view.schema)
-            else:
-                wanted = range_of(conditions, view.schema)
+            asked = range_of(bound(wanted, values) if wanted is not None else older, view.schema)
             rows = tx.tables.partition(
                 view.table,
                 view.index.id if view.index is not None else None,
-                wanted.partition,
-                wanted.bounds,
+                asked.partition,
+                asked.bounds,
                 descending=descending,
-                after=_within(view.place(start), wanted, descending=descending),
+                after=_within(view.place(start), asked, descending=descending),
             )
             return view, shelf.page(rows, limit=request.get("Limit"), keeps=keeps, shows=view.shows, weighs=view.weighs)
 
@@ -126,9 +125,11 @@ class View:
         except TableError:
             raise TableError(f"{_INVALID_START}: The provided key element does not match the schema") from None
 
-    def shown(self, stored: Stored) -> Any:
-        """Return an item as the request wants to see it."""
-        return stored.fragment if self.paths is None else fragment(project(stored.item, self.paths))
+    def shown(self, rows: Sequence[Stored]) -> Any:
+        """Return items as the request wants to see them."""
+        if self.paths is None:
+            return orjson.Fragment(b"[%b]" % b",".join([stored.wire for stored in rows]))
+        return [fragment(project(stored.item, self.paths)) for stored in rows]
 
     def last_key(self, stored: Stored) -> Any:
         """Return the LastEvaluatedKey that leads on from an item."""
@@ -252,9 +253,9 @@ def _segment(request: Request) -> Bounds:
 def _shown(request: Request, view: View, page: shelf.Page) -> Answer:
     answer: dict[str, Any] = {"Count": len(page.rows), "ScannedCount": page.scanned}
     if not view.counts_only:
-        answer["Items"] = [view.shown(row.stored) for row in page.rows]
+        answer["Items"] = view.shown(page.rows)
     if page.last is not None:
-        answer["LastEvaluatedKey"] = view.last_key(page.last.stored)
+        answer["LastEvaluatedKey"] = view.last_key(page.last)
     if "ReturnConsumedCapacity" in request:
         answer.update(consumed(request, lambda: _read(request, view, page)))
     return answer

@@ -86,7 +86,7 @@ class Statements(TablesRoom):
         if done.next_place is not None and done.schema is not None:
             number, row = done.next_place
             names = dict.fromkeys((*done.table.key.names, *done.schema.names))
-            last = fragment({name: row.stored.item[name] for name in names})
+            last = fragment({name: row.item[name] for name in names})
             answer["NextToken"] = _token_of(mark, number, row.place)
             if "Limit" in request:
                 answer["LastEvaluatedKey"] = last
@@ -350,7 +350,7 @@ def _read(
         )
         scanned += page.scanned
         size += page.size_bytes
-        found.extend(_shown(statement, row.stored) for row in page.rows)
+        found.extend(_shown(statement, row) for row in page.rows)
         if page.last is not None:
             next_place = number, page.last
             break
