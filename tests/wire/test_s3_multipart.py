@@ -38,6 +38,17 @@ def upload(s3: Any, bucket: str, key: str, bodies: list[bytes], **options: Any) 
     return upload_id, parts
 
 
+def test_an_empty_part_becomes_an_empty_object_and_leaves_no_file(daemon: RunningDaemon, s3: Any, bucket: str) -> None:
+    def files() -> set[str]:
+        return {path.name for path in (daemon.data_dir / "blobs").rglob("*") if path.is_file()}
+
+    before = files()
+    upload_id, parts = upload(s3, bucket, "k", [b""])
+    s3.complete_multipart_upload(Bucket=bucket, Key="k", UploadId=upload_id, MultipartUpload={"Parts": parts})
+    assert s3.get_object(Bucket=bucket, Key="k")["Body"].read() == b""
+    assert not files() - before
+
+
 def test_an_upload_becomes_one_object(s3: Any, bucket: str) -> None:
     bodies = [os.urandom(5 * MB), os.urandom(5 * MB), b"end"]
     upload_id, parts = upload(s3, bucket, "k", bodies, Metadata={"a": "1"}, ContentType="text/x", Tagging="t=1")

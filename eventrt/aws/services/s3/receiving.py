@@ -54,7 +54,7 @@ async def receiving(
     always_blob: bool = False,
     staged_in: Path | None = None,
 ) -> AsyncIterator[Received]:
-    """Take a body; whoever stores what uses it does so inside the block. Left without, it is removed again.
+    """Take a body; whoever stores what uses it does so inside the block, or raises: then it is removed again.
 
     Args:
         wants: the checksum to compute when the request brings none.
@@ -105,12 +105,17 @@ async def receiving(
             return
         await writer.flush()
         settled = checks.settle(payload, writer.size)
-        name = await writer.finish()
-        yield Received(Body(writer.size, None, [Extent(name, 0, writer.size)] if writer.size else []), *settled)
-    finally:
-        await writer.discard()
+        body = Body(0)
+        if writer.size:
+            name = await writer.finish()
+            body = Body(writer.size, None, [Extent(name, 0, writer.size)])
+        yield Received(body, *settled)
+    except BaseException:
         if name:
             await room.give_up_unused(name)
+        raise
+    finally:
+        await writer.discard()
 
 
 def _unknown_length(payload: Source) -> S3Refused:
