@@ -465,7 +465,6 @@ class ShardMachine:
             self._finish(lane, run.records)
             return len(run.records)
         if first_failure:
-            self._keep_state(lane, run, state or b"{}")
             self._finish(lane, run.records[:first_failure])
             run.records = run.records[first_failure:]
         if first_failure and self.policy.bisects:
@@ -473,6 +472,8 @@ class ShardMachine:
             self._keep_counts(lane)
         else:
             self._failed(lane, run, now)
+        if first_failure:
+            self._keep_state(lane, run, state or b"{}")  # last: a state that is too large ends the window first of all
         return first_failure
 
     def _first_failure(self, run: _Range, payload: bytes) -> int | None:

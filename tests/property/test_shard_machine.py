@@ -261,6 +261,21 @@ def test_the_halves_of_a_batch_and_their_attempts_survive_a_restart() -> None:
     assert tried == [["1", "2", "3", "4"], ["1", "2"], ["1"], ["2"], ["2"], ["2"], ["3", "4"], ["5"]]
 
 
+def test_a_state_that_grew_too_large_ends_its_window_before_what_failed_beside_it_is_tried_again() -> None:
+    machine = ShardMachine(ShardPolicy(tumbling_s=10, reports_item_failures=True))
+    machine.next_action(now=101.0)
+    machine.feed([Record(str(number), {}, 101.0, 10, "k") for number in (1, 2)], now=101.0, caught_up=True)
+    huge = {"state": {"x": "y" * 1_100_000}, "batchItemFailures": [{"itemIdentifier": "2"}]}
+    machine.invoked(step(machine, 101.0).batch, Succeeded(json.dumps(huge).encode()), now=101.0)
+    early = step(machine, 101.0)
+    machine.invoked(early.batch, Succeeded(b'{"state": {}}'), now=101.0)
+    rest = step(machine, 102.0)
+    assert early.batch.window is not None
+    assert rest.batch.window is not None
+    assert (early.batch.records, early.batch.window.is_terminated_early) == ((), True)
+    assert ([record.id for record in rest.batch.records], rest.batch.window.state) == (["2"], b"{}")
+
+
 def test_a_window_that_was_to_end_early_ends_after_a_restart_too() -> None:
     policy = ShardPolicy(tumbling_s=10, batch_size=2)
     machine = ShardMachine(policy)
