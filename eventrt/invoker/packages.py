@@ -59,17 +59,15 @@ class Packages:
 
     Args:
         directory: the data directory.
-        is_power_safe: sync code to disk before it counts as kept.
         clock: what the life of a link is measured by.
         grace_s: see GRACE_S.
     """
 
-    def __init__(self, directory: Path, *, is_power_safe: bool, clock: Clock, grace_s: float = GRACE_S) -> None:
+    def __init__(self, directory: Path, *, clock: Clock, grace_s: float = GRACE_S) -> None:
         self._root = directory.absolute() / "code"
         self._archives = self._root / "archives"
         self._folders = self._root / "folders"
         self._staging = self._root / "staging"
-        self._is_power_safe = is_power_safe
         self._clock = clock
         self._grace_s = grace_s
         self._in_work: Counter[str] = Counter()
@@ -123,8 +121,8 @@ class Packages:
                 unpacked.mkdir()
                 unpack(archive, unpacked)
                 (staged / "archive").write_bytes(archive)
-                if self._is_power_safe:
-                    _sync_tree(staged)
+                # Whatever the store's durability: a folder that lost its files would count as kept for good.
+                _sync_tree(staged)
                 (staged / "archive").replace(kept)
                 try:
                     unpacked.rename(folder)
@@ -135,9 +133,8 @@ class Packages:
                     folder.chmod(0o555)  # code is read-only, as on AWS
             finally:
                 _remove_tree(staged)
-        if self._is_power_safe:
-            for directory in (self._archives, self._folders, self._root, self._root.parent):
-                _sync(directory)
+        for directory in (self._archives, self._folders, self._root, self._root.parent):
+            _sync(directory)
 
     # -- folders in place
 

@@ -118,7 +118,7 @@ async def test_transitions_are_completed_behind_the_commit_and_at_the_next_start
     store: SqliteStore, tmp_path: Path
 ) -> None:
     await create(store)
-    packages = Packages(tmp_path / "data", is_power_safe=False, clock=VirtualClock())
+    packages = Packages(tmp_path / "data", clock=VirtualClock())
     async with anyio.create_task_group() as group:
         await group.start(Transitions(store, packages, Interpreters()).run)
         assert (await found(store)).latest.state == "Active"

@@ -42,7 +42,7 @@ def clock() -> VirtualClock:
 
 @pytest.fixture
 def packages(tmp_path: Path, clock: VirtualClock) -> Packages:
-    return Packages(tmp_path, is_power_safe=True, clock=clock, grace_s=0.0)
+    return Packages(tmp_path, clock=clock, grace_s=0.0)
 
 
 @pytest.fixture
