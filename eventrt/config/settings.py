@@ -89,11 +89,10 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True):
     durability: Annotated[
         Literal["power", "process"],
         Meta(
-            description='What an answered write survives: "power" a power cut (each group of writes is '
-            "synced to the "
-            'disk before the answers leave), "process" a kill -9 of the daemon (a power cut may lose what '
-            "the kernel "
-            "had not written yet)."
+            description='What an answered write survives: "power" a power cut (each group of writes is synced to '
+            'the disk before the answers leave), "process" a kill -9 of the daemon. A power cut may then lose the '
+            "last moments, which the kernel had not written yet, but in order: nothing stays that came after "
+            "something lost. An object of more than 64 KiB may stay without its bytes; reading it fails."
         ),
     ] = "power"
 

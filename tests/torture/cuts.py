@@ -9,6 +9,7 @@ import random
 import time
 from typing import Any
 
+from tests.torture import streams
 from tests.torture.asynchronous import Events
 from tests.torture.laws import missing, out_of_order, read_journal
 from tests.torture.objects import Objects
@@ -185,15 +186,24 @@ def _item(key: str, number: int) -> dict[str, Any]:
 
 
 class Streams:
-    """A stream of two shards: what was acknowledged is there, in the order of its key, once."""
+    """A stream of two shards with a function: what was acknowledged is there, in the order of its key, and comes."""
 
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._client = scene.client("kinesis")
+        self._journal = scene.directory / "flow"
+        self._mapping = ""
 
     def furnish(self) -> None:
-        """Make the stream."""
+        """Make the stream, the function, the mapping."""
         make_stream(self._scene, self._client, "flow", 2)
+        self._scene.make_function("flow", streams.FLOW, Variables={"JOURNAL": str(self._journal)})
+        self._mapping = self._scene.client("lambda").create_event_source_mapping(
+            EventSourceArn="arn:aws:kinesis:us-east-1:000000000000:stream/flow",
+            FunctionName="flow",
+            StartingPosition="TRIM_HORIZON",
+            BatchSize=50,
+        )["UUID"]
 
     def add_to(self, load: Load) -> None:
         """Let a client put, each record once: what fails is not tried again, its number stays unused."""
@@ -220,9 +230,16 @@ class Streams:
         """All is compared at the end."""
 
     def finish(self) -> None:
-        """Read it all."""
+        """Read it all, and what the function saw of it for the first time."""
+        self._scene.await_that(
+            lambda: streams.is_caught_up(self._scene, self._mapping), "the function has seen the stream", timeout_s=120
+        )
+        came = dict.fromkeys(one.body for one in streams.read_journal(self._journal))
+        for seen in (read_stream(self._client, "flow"), list(came)):
+            self._compare(seen)
+
+    def _compare(self, seen: list[str]) -> None:
         books = self._scene.books
-        seen = read_stream(self._client, "flow")
         lost = books.sent["flow"] - set(seen)
         books.expect(not lost, f"flow: {len(lost)} acknowledged records lost, such as {sorted(lost)[:5]}")
         highest: dict[str, int] = {}

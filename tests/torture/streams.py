@@ -81,7 +81,7 @@ def read_journal(path: Path) -> Iterator[Seen]:
         if parts == [KILL]:
             life += 1
         elif line.endswith("\n") and len(parts) == 4:
-            yield Seen(*parts, life)
+            yield Seen(parts[0], parts[1], parts[2], parts[3], life)
 
 
 def kill_cycles(scene: Scene, cycles: int, say: Progress) -> None:
@@ -109,7 +109,7 @@ def kill_cycles(scene: Scene, cycles: int, say: Progress) -> None:
             if cycle % 5 == 0 or cycle == cycles:
                 say(f"cycle {cycle}: {books.acknowledged:,} acknowledged")
     for mapping in mappings:
-        scene.await_that(lambda mapping=mapping: _is_caught_up(scene, mapping), "it catches up", timeout_s=120)  # type: ignore[misc]
+        scene.await_that(lambda mapping=mapping: is_caught_up(scene, mapping), "it catches up", timeout_s=120)  # type: ignore[misc]
     _check_journal(books, list(read_journal(scene.journal)), cycles, say)
 
 
@@ -235,7 +235,8 @@ def _check_checkpoints(scene: Scene, mappings: list[str], reached: dict[tuple[st
             reached[mapping, shard] = now
 
 
-def _is_caught_up(scene: Scene, mapping: str) -> bool:
+def is_caught_up(scene: Scene, mapping: str) -> bool:
+    """Has the mapping of a stream seen all there is?"""
     shards = _report(scene, mapping)["poller"].get("shards", [])
     return bool(shards) and not any(shard.get("lag_records", 1) for shard in shards)
 
