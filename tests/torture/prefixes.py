@@ -1,8 +1,9 @@
 """Power cuts with `durability = "process"`: the last moments may be lost, but only they.
 
-One client does one thing after the other: a message, a record, an item, a small object, a large one, an event. What a
-cut leaves of a life is a prefix of what was done in it, across all of these; and what one cut left stays through the
-next. Bodies of large objects are files that nobody synced: one that was lost is not readable, and never read wrongly.
+One client does one thing after the other: a message, a record, an item, a small object, a large one, an event, now and
+then a function. What a cut leaves of a life is a prefix of what was done in it, across all of these; and what one cut
+left stays through the next. Bodies of large objects are files that nobody synced: one that was lost is not readable,
+and never read wrongly.
 """
 
 import hashlib
@@ -14,14 +15,15 @@ from typing import Any
 
 import botocore.exceptions
 
+from tests.bench.client import runtime_name
 from tests.torture.asynchronous import all_of, lanes
 from tests.torture.cuts import make_stream, make_table, read_stream
 from tests.torture.outages import Gate, PowerCut
 from tests.torture.power import PowerDisk
-from tests.torture.scene import AWAY, Load, Progress, Scene
+from tests.torture.scene import AWAY, ROLE, Load, Progress, Scene, zip_of
 
-KINDS = ("message", "record", "item", "small", "large", "event")
-SEEN_AT_ONCE = ("record", "item", "small", "large")
+KINDS = (*("message", "record", "item", "small", "large", "event") * 5, "code")
+SEEN_AT_ONCE = ("record", "item", "small", "large", "code")
 """Kinds of which each one can be looked for without changing anything."""
 
 ECHO = '''
@@ -117,6 +119,15 @@ class _Client:
             self._kinesis.put_records(StreamName="records", Records=[{"PartitionKey": "k", "Data": text}])
         elif kind == "item":
             self._dynamodb.put_item(TableName="items", Item={"id": {"S": text}})
+        elif kind == "code":
+            source = f"def handler(event, context):\n    return {number}\n"
+            self._lambda.create_function(
+                FunctionName=f"code-{text}",
+                Runtime=runtime_name(),
+                Role=ROLE,
+                Handler="main.handler",
+                Code={"ZipFile": zip_of(source)},
+            )
         elif kind == "event":
             self._lambda.invoke(FunctionName="echo", InvocationType="Event", Payload=text)
         else:
@@ -150,6 +161,7 @@ class _Client:
         most = least + len(self._unsure["message"])
         expect(least <= depth <= most, f"{when}: there are {depth} messages, not {least} to {most}")
         self._read_large(found["large"], when)
+        self._run_code(found["code"], when)
         done.clear()
 
     def _found(self, kind: str) -> set[int]:
@@ -158,6 +170,10 @@ class _Client:
         if kind == "item":
             pages = self._dynamodb.get_paginator("scan").paginate(TableName="items")
             return {int(item["id"]["S"]) for page in pages for item in page["Items"]}
+        if kind == "code":
+            pages = self._lambda.get_paginator("list_functions").paginate()
+            names = [one["FunctionName"] for page in pages for one in page["Functions"]]
+            return {int(name.removeprefix("code-")) for name in names if name.startswith("code-")}
         pages = self._s3.get_paginator("list_objects_v2").paginate(Bucket="bodies", Prefix=f"{kind}-")
         return {int(one["Key"].rpartition("-")[2]) for page in pages for one in page.get("Contents", [])}
 
@@ -176,6 +192,14 @@ class _Client:
             body = self._s3.get_object(Bucket="bodies", Key=f"small-{number}")["Body"].read()
             is_right = hashlib.sha256(body).hexdigest() == self._sums[number]
             self._scene.books.expect(is_right, f"{when}: small object {number} is not as it was put")
+
+    def _run_code(self, numbers: set[int], when: str) -> None:
+        """Run the newest functions that this life left."""
+        for number in sorted(numbers & {number for kind, number, _ in self._done if kind == "code"})[-2:]:
+            name = f"code-{number}"
+            self._lambda.get_waiter("function_active_v2").wait(FunctionName=name, WaiterConfig={"Delay": 1})
+            payload = self._lambda.invoke(FunctionName=name)["Payload"].read()
+            self._scene.books.expect(payload == str(number).encode(), f"{when}: function {name} answers {payload!r}")
 
     def told(self) -> str:
         """Return the figures so far."""
