@@ -29,9 +29,10 @@ from eventrt.aws.services.iam import IamService
 from eventrt.aws.services.kinesis import KinesisService
 from eventrt.aws.services.s3 import S3Service
 from eventrt.aws.services.sqs import SqsService
-from eventrt.aws.services.sts import StsService, TemporaryCredentials
+from eventrt.aws.services.sts import StsService, TemporaryCredentials, handler_principal
 from eventrt.clock import SystemClock, VirtualClock
 from eventrt.config.settings import Settings
+from eventrt.core.functions import FunctionVersion
 from eventrt.core.records import FunctionError, Outcome, ServiceFault, Succeeded, Throttled
 from eventrt.destinations.desk import Desk
 from eventrt.errors import StoreFull
@@ -74,7 +75,7 @@ SEAL = "seal"
 """The note that holds the secret which seals temporary credentials."""
 
 HANDLER_CREDENTIALS_S = 12 * 3600
-"""How long a handler's own credentials are good for (auth.mode sigv4): longer than its environment lives."""
+"""How long a handler's own credentials are good for: longer than its environment lives."""
 
 COLLECT_AFTER = (50_000, 20, 50)
 """When the collector looks for cycles: requests make few, and Python's 700 has it look every few dozen requests."""
@@ -275,7 +276,7 @@ class Daemon:
             idle_timeout_s=settings.idle_timeout_s,
             stop_grace_s=settings.stop_grace_s,
             log_bytes=self.settings.log.function_bytes,
-            credentials=self._handler_credentials if self.settings.auth.mode == "sigv4" else None,
+            credentials=self._handler_credentials,
             runtime=PythonRuntime(
                 self.directory,
                 interpreters=self.interpreters,
@@ -284,12 +285,10 @@ class Daemon:
             ),
         )
 
-    def _handler_credentials(self, account_id: str, region: str, role: str) -> tuple[str, str, str]:
+    async def _handler_credentials(self, function: FunctionVersion) -> tuple[str, str, str]:
         """Return what a handler signs its own calls with: temporary credentials of its role."""
-        session = role.replace(":role/", ":assumed-role/").replace(":iam:", ":sts:") + "/function"
-        issued = self.credentials.issue(
-            account_id, {"arn": session, "user_id": f"{account_id}:function"}, HANDLER_CREDENTIALS_S
-        )
+        principal = await handler_principal(self.store, function.account_id, function.role, function.name)
+        issued = self.credentials.issue(function.account_id, principal, HANDLER_CREDENTIALS_S)
         return issued["AccessKeyId"], issued["SecretAccessKey"], issued["SessionToken"]
 
     def _rooms(self, supervisor: Supervisor, invoker: Invoker) -> Mapping[str, Mapping[str, Any]]:

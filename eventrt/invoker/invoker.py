@@ -7,7 +7,7 @@ remembered from their first invocation on and read again when the store announce
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import TypeAlias
 
@@ -42,8 +42,8 @@ WARM_RUNTIMES = 3
 """For how many runtimes zygotes are started before the first invocation."""
 
 FunctionKey: TypeAlias = tuple[str, str, str]
-Credentials: TypeAlias = Callable[[str, str, str], tuple[str, str, str]]
-"""(account, region, role) -> (access key, secret key, session token) for a handler's own calls."""
+Credentials: TypeAlias = Callable[[FunctionVersion], Awaitable[tuple[str, str, str]]]
+"""Return (access key, secret key, session token) for the calls of a function's handler."""
 
 _LOG = structlog.get_logger("eventrt.invoker")
 
@@ -76,7 +76,7 @@ class Invoker:
         max_environments: processes on this machine at a time; further invocations wait for one.
         idle_timeout_s: how long an environment stays warm. stop_grace_s: what running invocations get at the end.
         log_bytes: how much of each function's output is kept.
-        credentials: what handlers sign with; None gives keys that name the function's account, for auth.mode none.
+        credentials: what handlers sign with; None gives keys that name the function's account.
         runtime: the Python runtime, if it is to be another than the default one.
     """
 
@@ -353,7 +353,7 @@ class Invoker:
                     function,
                     stream=stream,
                     endpoint=self.endpoint,
-                    credentials=self._credentials(function.account_id, function.region, function.role),
+                    credentials=await self._credentials(function),
                 ),
                 wants_boto3=wants_boto3,
                 on_free=lambda environment: self._on_free(entry, environment),

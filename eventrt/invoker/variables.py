@@ -44,6 +44,6 @@ def of(function: FunctionVersion, *, stream: str, endpoint: str, credentials: tu
     }
 
 
-def account_credentials(account_id: str, region: str, role: str) -> tuple[str, str, str]:
-    """Return keys that name the function's account, for a daemon that takes anybody's."""
-    return account_id, "eventrt", "eventrt"
+async def account_credentials(function: FunctionVersion) -> tuple[str, str, str]:
+    """Return keys that name the function's account, for a door that takes anybody's."""
+    return function.account_id, "eventrt", "eventrt"

@@ -67,6 +67,35 @@ def test_an_answer_tells_the_trace_that_the_invocation_went_on_with(lambda_: Any
         assert answer["ResponseMetadata"]["HTTPHeaders"]["x-amzn-trace-id"].startswith("Root=1-")
 
 
+def test_a_handler_calls_as_its_role_in_a_session_named_like_the_function(daemon: RunningDaemon, lambda_: Any) -> None:
+    role_name = new_name("role")
+    role = daemon.client("iam").create_role(
+        RoleName=role_name,
+        Path="/made/by/",
+        AssumeRolePolicyDocument=json.dumps(
+            {
+                "Version": "2012-10-17",
+                "Statement": [
+                    {
+                        "Effect": "Allow",
+                        "Principal": {"Service": "lambda.amazonaws.com"},
+                        "Action": "sts:AssumeRole",
+                    }
+                ],
+            }
+        ),
+    )["Role"]
+    name = create(
+        lambda_,
+        "import boto3\n\ndef handler(event, context):\n    return boto3.client('sts').get_caller_identity()\n",
+        Role=role["Arn"],
+        Timeout=30,
+    )
+    _, caller = invoke(lambda_, name)
+    assert caller["Arn"] == f"arn:aws:sts::000000000000:assumed-role/{role_name}/{name}"
+    assert (caller["Account"], caller["UserId"]) == ("000000000000", f"{role['RoleId']}:{name}")
+
+
 def test_an_error_of_the_function_is_an_answer(lambda_: Any) -> None:
     name = create(lambda_, "def handler(event, context):\n    raise KeyError('gone')\n")
     answer, result = invoke(lambda_, name)

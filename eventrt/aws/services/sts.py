@@ -18,6 +18,7 @@ from typing import Any
 import orjson
 
 from eventrt.aws.call import Answer, Call, operation
+from eventrt.core.identities import Role
 from eventrt.errors import ApiError
 from eventrt.store.api import Store
 
@@ -131,8 +132,6 @@ class StsService:
         if role is None:
             raise ApiError("ValidationError", f"{request['RoleArn']} is invalid")
         partition, account, name = role.groups()
-        session = request["RoleSessionName"]
-        arn = f"arn:{partition}:sts::{account}:assumed-role/{name}/{session}"
         duration_s = request.get("DurationSeconds", 3600)
         if duration_s > _CHAINED_LIMIT_S and self._claims(call) is not None:
             raise ApiError(
@@ -144,11 +143,10 @@ class StsService:
             raise ApiError(
                 "ValidationError", "The requested DurationSeconds exceeds the MaxSessionDuration set for this role."
             )
-        role_id = known.id if known is not None else "AROA" + _stable_id(f"{account}/{name}")
-        user_id = f"{role_id}:{session}"
+        principal = _assumed(partition, account, name, known, request["RoleSessionName"])
         answer: dict[str, Any] = {
-            "Credentials": self._credentials.issue(account, {"arn": arn, "user_id": user_id}, duration_s),
-            "AssumedRoleUser": {"AssumedRoleId": user_id, "Arn": arn},
+            "Credentials": self._credentials.issue(account, principal, duration_s),
+            "AssumedRoleUser": {"AssumedRoleId": principal["user_id"], "Arn": principal["arn"]},
         }
         if request.get("SourceIdentity"):
             answer["SourceIdentity"] = request["SourceIdentity"]
@@ -166,6 +164,26 @@ class StsService:
     def _claims(self, call: Call) -> dict[str, Any] | None:
         token = call.http.headers.get("x-amz-security-token", "")
         return self._credentials.claims_of(call.access_key, token) if token else None
+
+
+async def handler_principal(store: Store, account_id: str, role_arn: str, function_name: str) -> dict[str, str]:
+    """Return as whom a function's handler calls: its role, in a session that is called like the function.
+
+    The role counts by its name, in the account of the function.
+    """
+    role = _ROLE_ARN.fullmatch(role_arn)
+    partition, name = (role[1], role[3]) if role is not None else ("aws", "unknown")
+    known = await store.read(lambda tx: tx.identities.role(account_id, name))
+    return _assumed(partition, account_id, name, known, function_name)
+
+
+def _assumed(partition: str, account_id: str, name: str, known: Role | None, session: str) -> dict[str, str]:
+    """Return the principal of a session: its ARN, and its id, which is the role's and the session's name."""
+    role_id = known.id if known is not None else "AROA" + _stable_id(f"{account_id}/{name}")
+    return {
+        "arn": f"arn:{partition}:sts::{account_id}:assumed-role/{name}/{session}",
+        "user_id": f"{role_id}:{session}",
+    }
 
 
 def _stable_id(name: str) -> str:
