@@ -1,9 +1,10 @@
 """QueueMachine: what one mapping of a queue does next, decided without I/O, clock or chance of its own.
 
 It filters what was received, batches it (by count, window and payload size), keeps the groups of a FIFO queue in
-order with one batch of a group in flight, reads the function's answer, retries what found no room, and says how
-many batches may run at once. The driver (`pollers.runner`) asks `next_action`, does it, and tells what came of it;
-several tasks may drive one machine, since an action that was handed out is not handed out again.
+order with one batch of a group in flight (a batch may hold several groups, see `_feed_groups`), reads the function's
+answer, retries what found no room, and says how many batches may run at once. The driver (`pollers.runner`) asks
+`next_action`, does it, and tells what came of it; several tasks may drive one machine, since an action that was handed
+out is not handed out again.
 
 The queue keeps the retries: a failed message comes back when its lease ends. So a machine remembers nothing that
 matters, and none of it has to survive a restart.
@@ -95,14 +96,17 @@ class Wait:
 Action: TypeAlias = Receive | Invoke | Extend | Settle | Wait
 
 
+_NO_KEYS: Final[frozenset[str]] = frozenset()
+
+
 class _Flight:
     """A batch on its way: waiting for a slot, running, or waiting for another attempt."""
 
-    __slots__ = ("batch", "extend_at", "key", "lease_s", "leased_until", "retry_at", "started_at")
+    __slots__ = ("batch", "extend_at", "keys", "lease_s", "leased_until", "retry_at", "started_at")
 
-    def __init__(self, batch: Batch, key: str, leased_until: float, lease_s: float) -> None:
+    def __init__(self, batch: Batch, keys: frozenset[str], leased_until: float, lease_s: float) -> None:
         self.batch = batch
-        self.key = key
+        self.keys = keys
         self.retry_at = 0.0
         self.started_at = 0.0
         self.lease(leased_until, lease_s)
@@ -128,8 +132,10 @@ class QueueMachine:
         self._retrying: list[_Flight] = []
         self._settles: deque[Settle] = deque()
         self._settling = 0
-        self._held: dict[str, deque[_Flight]] = {}
-        """Groups with a batch on its way, and what waits behind it."""
+        self._busy: set[str] = set()
+        """Groups with a batch on its way."""
+        self._behind: deque[_Flight] = deque()
+        """Batches that wait for one of their groups, in the order of the queue."""
         self._batches = 0
         self._typical_s = SLOW_BATCH_S
         self._counts = {"received": 0, "filtered": 0, "done": 0, "failed": 0}
@@ -198,7 +204,7 @@ class QueueMachine:
         if isinstance(outcome, Succeeded):
             self._finish(flight, self._judge(batch, outcome), outcome)
         elif isinstance(outcome, FunctionError):
-            self._finish(flight, batch.records, outcome)
+            self._finish(flight, batch.records, outcome, release=len(flight.keys) > 1)
         else:
             if isinstance(outcome, Throttled):
                 self.window.throttle(now, running=len(self._running))
@@ -209,14 +215,14 @@ class QueueMachine:
             self._retry(flight, outcome, now, chance)
 
     def settled(self, settle: Settle) -> None:
-        """A `Settle` is committed; its group may go on."""
+        """A `Settle` is committed; its groups may go on."""
         self._settling -= 1
         if settle.batch is not None:
             self._counts["done"] += len(settle.done)
             self._counts["failed"] += len(settle.batch.records) - len(settle.done)
-        if self.policy.keeps_order or self._held:
+        if self.policy.keeps_order or self._busy:
             if settle.batch is not None:
-                self._next_of_group(settle.batch.records[0].key, has_failed=bool(settle.failed or settle.released))
+                self._free_groups(settle)
             if settle.done or settle.released:
                 self.rang()  # the queue had locked their groups
 
@@ -259,12 +265,12 @@ class QueueMachine:
         """Receive nothing more and give back what has not reached the function; running batches end as they do."""
         self._stopped = True
         released = list(self._open.take())
-        for flight in (*self._ready, *self._retrying, *[f for held in self._held.values() for f in held]):
+        for flight in (*self._ready, *self._retrying, *self._behind):
             released.extend(flight.batch.records)
         self._ready.clear()
         self._retrying.clear()
-        running = {flight.key for flight in self._running.values()}
-        self._held = {key: deque() for key in self._held if key in running}
+        self._behind.clear()
+        self._busy = {key for flight in self._running.values() for key in flight.keys}
         self._extending.clear()
         if released:
             self._settles.append(Settle(released=tuple(released)))
@@ -370,7 +376,7 @@ class QueueMachine:
             "waiting_for_retry": len(self._retrying),
             "ready_batches": len(self._ready),
             "collected_records": len(self._open.records),
-            "blocked_groups": sum(1 for held in self._held.values() if held),
+            "blocked_groups": len({key for flight in self._behind for key in flight.keys}),
             "concurrency": self.window.size,
             "concurrency_limit": self.window.most,
             "receives": not (self._holds or self._stopped),
@@ -402,43 +408,65 @@ class QueueMachine:
 
     def _close(self, records: tuple[Record, ...], leased_until: float, lease_s: float) -> None:
         self._batches += 1
-        self._ready.append(_Flight(Batch(self._batches, records), "", leased_until, lease_s))
+        self._ready.append(_Flight(Batch(self._batches, records), _NO_KEYS, leased_until, lease_s))
 
     def _feed_groups(self, records: Sequence[Record], leased_until: float, lease_s: float) -> None:
-        """Make batches of one group each; a group with a batch on its way keeps the rest behind it."""
-        groups: dict[str, OpenBatch] = {}
+        """Make batches that keep each group's order: of several groups, as on AWS, but for those that come again.
+
+        What a failing record takes along is delivered once more by itself: a group that has been delivered before
+        goes without others, so that one group's failure is no longer another's.
+        """
         policy = self.policy
+        again = {record.key for record in records if record.comes_again}
+        mixed = OpenBatch(policy.batch_size, 0.0, policy.payload_limit_bytes)
+        alone: dict[str, OpenBatch] = {}
         for record in records:
-            collecting = groups.get(record.key)
-            if collecting is None:
-                collecting = groups[record.key] = OpenBatch(policy.batch_size, 0.0, policy.payload_limit_bytes)
-            elif not collecting.fits(record):
-                self._queue_group(record.key, collecting.take(), leased_until, lease_s)
+            collecting = mixed
+            if record.key in again:
+                found = alone.get(record.key)
+                if found is None:
+                    found = alone[record.key] = OpenBatch(policy.batch_size, 0.0, policy.payload_limit_bytes)
+                collecting = found
+            if not collecting.fits(record):
+                self._close_ordered(collecting.take(), leased_until, lease_s)
             collecting.add(record, now=0.0)
-        for key, collecting in groups.items():
-            self._queue_group(key, collecting.take(), leased_until, lease_s)
+        for collecting in (mixed, *alone.values()):
+            if collecting.records:
+                self._close_ordered(collecting.take(), leased_until, lease_s)
 
-    def _queue_group(self, key: str, records: tuple[Record, ...], leased_until: float, lease_s: float) -> None:
+    def _close_ordered(self, records: tuple[Record, ...], leased_until: float, lease_s: float) -> None:
+        """Make a batch ready, or have it wait behind those that hold records of its groups."""
         self._batches += 1
-        flight = _Flight(Batch(self._batches, records), key, leased_until, lease_s)
-        if key in self._held:
-            self._held[key].append(flight)
-        else:
-            self._held[key] = deque()
+        keys = frozenset([record.key for record in records])
+        flight = _Flight(Batch(self._batches, records), keys, leased_until, lease_s)
+        if keys.isdisjoint(self._busy) and all(keys.isdisjoint(other.keys) for other in self._behind):
+            self._busy |= keys
             self._ready.append(flight)
-
-    def _next_of_group(self, key: str, *, has_failed: bool) -> None:
-        """Let a group go on after a batch of it ended; what was behind a failed one goes back to the queue."""
-        held = self._held.get(key)
-        if held is None:
-            return
-        if has_failed and held:
-            self._settles.append(Settle(released=tuple([record for flight in held for record in flight.batch.records])))
-            held.clear()
-        if held:
-            self._ready.append(held.popleft())
         else:
-            del self._held[key]
+            self._behind.append(flight)
+
+    def _free_groups(self, settle: Settle) -> None:
+        """Let groups go on after a batch of theirs ended; what was behind a failed record goes back to the queue."""
+        assert settle.batch is not None
+        self._busy.difference_update([record.key for record in settle.batch.records])
+        if not self._behind:
+            return
+        failed = {record.key for records in (settle.failed, settle.released) for record in records}
+        released: list[Record] = []
+        behind, self._behind = self._behind, deque()
+        taken = set(self._busy)
+        for flight in behind:
+            if not failed.isdisjoint(flight.keys):
+                failed |= flight.keys  # what is behind this one must not overtake it
+                released.extend(flight.batch.records)
+            elif flight.keys.isdisjoint(taken):
+                self._busy |= flight.keys
+                self._ready.append(flight)
+            else:
+                self._behind.append(flight)
+            taken |= flight.keys
+        if released:
+            self._settles.append(Settle(released=tuple(released)))
 
     # -- flights
 

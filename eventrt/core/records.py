@@ -12,7 +12,8 @@ class Record:
 
     `id` is what BatchItemFailures names: a message id or a sequence number. `arrived_at` is epoch seconds, UTC.
     `size_bytes` is what it costs of the payload limit. Records of one `key` keep their order (partition key or
-    message group; "" has none). `receipt` is the poller's own handle, opaque to everyone else.
+    message group; "" has none). `receipt` is the poller's own handle, opaque to everyone else. `comes_again` tells
+    that it was delivered before, and not settled.
     """
 
     id: str
@@ -21,6 +22,7 @@ class Record:
     size_bytes: int
     key: str = ""
     receipt: object = None
+    comes_again: bool = False
 
 
 class Written(Mapping[str, Any]):

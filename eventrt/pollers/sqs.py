@@ -191,6 +191,7 @@ def _write(message: ReceivedMessage, arn: str, region: str, attributes: Mapping[
         len(written),
         key,
         Receipt(message.receipt_handle, written),
+        message.receive_count > 1,
     )
 
 

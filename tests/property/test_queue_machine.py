@@ -116,6 +116,7 @@ class World:
                 message.size_bytes,
                 message.group if self.policy.keeps_order else "",
                 delivery,
+                message.receives > 1,
             )
             self.leases[delivery] = (message, record)
             self.opened_at[delivery] = self.now
@@ -191,6 +192,9 @@ class World:
             ahead = [m for m in group if m.number < message.number and not m.is_deleted]
             in_batch = {self.leases[r.receipt][0].number for r in batch.records}
             assert all(m.number in in_batch for m in ahead), "a record overtook its group"
+        assert len(keys) == 1 or not any(record.comes_again for record in batch.records), (
+            "a group's failure was another's"
+        )
         numbers = [self.leases[r.receipt][0].number for r in batch.records]
         assert numbers == sorted(numbers)
 

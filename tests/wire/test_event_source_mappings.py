@@ -249,12 +249,43 @@ def test_groups_run_side_by_side_and_each_in_order(daemon: RunningDaemon) -> Non
     life.empties()
 
 
+def test_a_batch_holds_several_groups_each_in_order(daemon: RunningDaemon) -> None:
+    life = begin(daemon, fifo=True)
+    life.send_batch([f"{number % 3} {number}" for number in range(9)], group=lambda number: f"g{number % 3}")
+    life.map()
+    [word] = life.told_all(9)
+    bodies = bodies_of(word)
+    for group in "012":
+        mine = [body for body in bodies if body.startswith(group)]
+        assert mine == sorted(mine)
+        assert len(mine) == 3
+    life.empties()
+
+
+def test_items_that_fail_in_a_batch_of_several_groups_block_their_group_only(daemon: RunningDaemon) -> None:
+    life = begin(
+        daemon,
+        "def behave(event):\n"
+        "    bad = [r['messageId'] for r in event['Records'] if r['attributes']['MessageGroupId'] == 'a']\n"
+        "    return {'batchItemFailures': [{'itemIdentifier': i} for i in bad]}\n",
+        fifo=True,
+    )
+    life.send_batch(["a 1", "b 1", "a 2", "b 2"], group=lambda number: "ab"[number % 2])
+    life.map(FunctionResponseTypes=["ReportBatchItemFailures"])
+    [word] = life.told_all(4)
+    assert sorted(bodies_of(word)) == ["a 1", "a 2", "b 1", "b 2"]
+    wait_for(life.depth, lambda depth: sum(depth) == 2)
+    life.send("b 3", MessageGroupId="b")
+    assert [bodies_of(word) for word in life.told_all(1)] == [["b 3"]], "group a waits for its visibility timeout"
+
+
 def test_a_failing_group_does_not_hold_up_another(daemon: RunningDaemon) -> None:
     life = begin(daemon, FAIL_BY_BODY, fifo=True)
     life.map()
     life.send_batch(["bad", "good 1", "after bad", "good 2"], group=lambda number: "ab"[number % 2])
-    told = [body for word in life.told_all(4) for body in bodies_of(word)]
-    assert told.index("good 1") < told.index("good 2")
+    words = [bodies_of(word) for word in life.told_all(8)]
+    assert sorted(words[0]) == ["after bad", "bad", "good 1", "good 2"], "the first batch holds both groups"
+    assert sorted(words[1:]) == [["bad", "after bad"], ["good 1", "good 2"]], "then each goes by itself, at once"
     wait_for(life.depth, lambda depth: sum(depth) == 2)
     for number in range(3, 6):
         life.send(f"good {number}", MessageGroupId="b")
