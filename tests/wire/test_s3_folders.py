@@ -1,6 +1,7 @@
 """Buckets over folders: files are objects, and what happens to them is told, whoever does it."""
 
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -8,7 +9,11 @@ from typing import Any
 
 import pytest
 
+from eventrt.errors import ConfigurationError
+from eventrt.sources import folders
 from tests.running import RunningDaemon
+from tests.wire.async_speaking import failing, send
+from tests.wire.mappings_speaking import wait_for
 from tests.wire.s3_speaking import drain, records, refusal
 
 pytest.importorskip("watchfiles")
@@ -145,6 +150,23 @@ def test_who_is_not_declared_any_more_is_told_all_the_same(daemon: RunningDaemon
     assert "declared_notification.left" in daemon.log
     (folder / "new.txt").write_text("new")
     assert told(daemon, 1) == [("ObjectCreated:Put", "new.txt")]
+
+
+def test_a_folder_takes_no_records_of_failures(daemon: RunningDaemon, folder: Path) -> None:
+    told(daemon, 1)
+    function, functions = failing(daemon), daemon.client("lambda")
+    end = {"OnFailure": {"Destination": "arn:aws:s3:::photos"}}
+    functions.put_function_event_invoke_config(FunctionName=function, MaximumRetryAttempts=0, DestinationConfig=end)
+    send(daemon, function)
+    log = wait_for(lambda: daemon.log, lambda text: "async.undelivered" in text)
+    assert "the bucket photos is a folder, which takes files only" in log
+    assert [path.name for path in folder.iterdir()] == ["before.txt"]
+
+
+def test_without_the_library_that_watches_the_extra_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "watchfiles", None)
+    with pytest.raises(ConfigurationError, match=r"pip install 'eventrt\[files\]'"):
+        folders._inotify()
 
 
 def test_keys_that_are_no_names_of_files_are_refused(daemon: RunningDaemon, folder: Path) -> None:

@@ -198,6 +198,19 @@ def test_an_event_is_there_after_a_kill_if_its_object_is(daemon: RunningDaemon, 
     assert {one["s3"]["object"]["key"] for one in records(daemon, url)} == keys == {f"k{n}" for n in range(20)}
 
 
+def test_a_destination_that_is_gone_is_passed_over(daemon: RunningDaemon, s3: Any, bucket: str) -> None:
+    gone_url, gone = make_queue(daemon)
+    url, arn = make_queue(daemon)
+    queues = [{"QueueArn": one, "Events": [f"s3:ObjectCreated:{kind}"]} for one, kind in ((gone, "Put"), (arn, "Copy"))]
+    s3.put_bucket_notification_configuration(Bucket=bucket, NotificationConfiguration={"QueueConfigurations": queues})
+    drain(daemon, url)
+    daemon.client("sqs").delete_queue(QueueUrl=gone_url)
+    s3.put_object(Bucket=bucket, Key="k", Body=b"x")
+    s3.copy_object(Bucket=bucket, Key="c", CopySource={"Bucket": bucket, "Key": "k"})
+    assert [one["s3"]["object"]["key"] for one in records(daemon, url)] == ["c"]
+    assert any("notification.dropped" in line and gone in line for line in daemon.log.splitlines())
+
+
 def test_quick_writes_to_a_key_are_told_once_where_that_is_asked_for(tmp_path: Path) -> None:
     coalescing = RunningDaemon(tmp_path / "data", environment={"EVENTRT_S3_COALESCE": "true"})
     coalescing.start()

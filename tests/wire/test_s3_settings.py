@@ -224,6 +224,23 @@ def test_what_is_not_enforced_is_refused(s3: Any, bucket: str) -> None:
     assert code(lambda: s3.put_object(Bucket=bucket, Key="k", **key))[0] == "NotImplemented"
 
 
+def test_what_is_not_served_says_so(s3: Any, bucket: str) -> None:
+    where = {"Bucket": bucket, "Key": "k"}
+    select = {"Expression": "SELECT 1", "ExpressionType": "SQL", "InputSerialization": {"CSV": {}}}
+    replication = {"Role": "arn:aws:iam::000000000000:role/r", "Rules": []}
+    for call in (
+        lambda: s3.restore_object(**where, RestoreRequest={"Days": 1}),
+        lambda: s3.select_object_content(**where, **select, OutputSerialization={"CSV": {}}),
+        lambda: s3.get_object_torrent(**where),
+        lambda: s3.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=replication),
+        lambda: s3.list_bucket_inventory_configurations(Bucket=bucket),
+        lambda: s3.list_bucket_analytics_configurations(Bucket=bucket),
+        lambda: s3.list_bucket_metrics_configurations(Bucket=bucket),
+        lambda: s3.list_bucket_intelligent_tiering_configurations(Bucket=bucket),
+    ):
+        assert refusal(call) == ("NotImplemented", 501)
+
+
 # -- locks
 
 
