@@ -56,7 +56,7 @@ check: $(VENV)/.check ## Lint, format, types, import arrows.
 e2e: $(VENV)/.test compiled ## Run the daemon as a process, with real handlers and clients.
 	@$(BIN)/python -m pytest tests/e2e $(PYTEST_ARGS)
 
-torture: $(VENV)/.test compiled ## kill -9 under load, full disk, stuck handlers; ARGS=... is passed on.
+torture: $(VENV)/.test compiled ## kill -9 and power cuts under load, full disk, stuck handlers; ARGS=... is passed on.
 	@$(BIN)/python -m tests.torture $(ARGS)
 
 bench: $(VENV)/.test compiled ## Measure, each figure beside its floor; ARGS=... is passed on.
