@@ -144,6 +144,12 @@ def _met(before: Stored | None, condition: Test | None) -> None:
         raise Refusal(before)
 
 
+def _secure(tx: Tx, table: Table) -> None:
+    """Secure a unit that is about to write more than the item itself; until then writes here have only refused."""
+    if table.indexes or table.is_streaming or table.destinations or table.ttl_attribute is not None:
+        tx.secure()
+
+
 def put(
     tx: Tx, table: Table, key: Key, after: Stored, condition: Test | None, changes: Changes | None = None
 ) -> Stored | None:
@@ -153,6 +159,7 @@ def put(
         _met(before, condition)
     if table.indexes:
         check_index_keys(table, after.item)
+    _secure(tx, table)
     tx.tables.put(table, key, after, before=before)
     if table.is_followed:
         _tell(tx, table, before, after, changes)
@@ -185,6 +192,7 @@ def update(
     if table.indexes:
         check_updated_index_keys(table, item, {str(path[0]) for path in update.paths})
     after = Stored(encode(item), size, item)
+    _secure(tx, table)
     tx.tables.put(table, key, after, before=before)
     if table.is_followed:
         _tell(tx, table, before, after, changes)
@@ -204,6 +212,7 @@ def remove(
     if condition is not None:
         _met(before, condition)
     if before is not None:
+        _secure(tx, table)
         tx.tables.remove(table, key, before)
         if table.is_followed:
             _tell(tx, table, before, None, changes, identity)

@@ -95,6 +95,10 @@ class Tx(Protocol):
         """The daemon's notes about itself."""
         ...
 
+    def secure(self) -> None:
+        """Let this unit be rolled back alone from here on (see `Store.write`); units are secured unless they say no."""
+        ...
+
     def announce(self, topic: Topic) -> None:
         """Wake whoever watches `topic`, once this unit is committed; nothing happens if it is rolled back."""
         ...
@@ -115,11 +119,14 @@ class Watch(Protocol):
 class Store(Protocol):
     """Units of work in, answers out once they are on disk."""
 
-    async def write(self, work: Callable[[Tx], T], *, durable: bool = True) -> T:
+    async def write(self, work: Callable[[Tx], T], *, durable: bool = True, secured: bool = True) -> T:
         """Run one unit of work and return its value after the commit is on disk.
 
-        Args: durable: False returns as soon as the unit has run; it is in the next commit, and may be lost to a
-            kill before it. Only for what may be lost: leases, never settles nor answers.
+        Args:
+            durable: False returns as soon as the unit has run; it is in the next commit, and may be lost to a kill
+                before it. Only for what may be lost: leases, never settles nor answers.
+            secured: False is for units that raise before they write, and write with one statement, or call
+                `Tx.secure` before: they spare themselves the savepoint.
         Raises: StoreFull: the disk has no room; nothing was kept. Whatever the unit raises, after its rollback.
         """
         ...

@@ -188,7 +188,7 @@ class World:
             is_refused = is_refused or not holds(condition, items.get(key))
             self._model(items, told, verb, key, said)
         with suppress(OopsError, shelf.Refusal):
-            await self.store.write(unit)
+            await self.store.write(unit, secured=kind != "one")
             assert not is_refused
         if not is_refused:
             self.items, self.told = items, told

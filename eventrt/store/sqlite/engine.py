@@ -113,6 +113,9 @@ class Engine(Generic[TxT]):
         """Called when a whole group was lost: repositories drop what they hold in memory and read it anew."""
         self._unit = Unit()
         self._group: list[Unit] = []
+        self._secured = False
+        """Has the running unit a savepoint? If not, `_changes_before` tells whether it has written."""
+        self._changes_before = 0
         self._waiting: list[asyncio.Future[None]] = []
         self._unsynced: list[asyncio.Future[None]] = []
         self._commit_scheduled = False
@@ -272,11 +275,14 @@ class Engine(Generic[TxT]):
 
     # -- units of work
 
-    async def write(self, work: Callable[[TxT], T], *, durable: bool = True) -> T:
-        """Run a unit inside the open transaction; return once it is as durable as asked for."""
+    async def write(self, work: Callable[[TxT], T], *, durable: bool = True, secured: bool = True) -> T:
+        """Run a unit inside the open transaction; return once it is as durable as asked for.
+
+        Args: secured: see `store.api.Store.write`.
+        """
         if self._occupied is not None:
             await self._entrance()
-        value = self._run(work)
+        value = self._run(work, secured=secured)
         if durable:
             future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
             self._waiting.append(future)
@@ -296,18 +302,22 @@ class Engine(Generic[TxT]):
         while self._occupied is not None:
             await self._occupied.wait()
 
-    def _run(self, work: Callable[[TxT], T]) -> T:
+    def _run(self, work: Callable[[TxT], T], *, secured: bool = True) -> T:
         if self._closed:
             raise StoreClosed("the store is closed; the daemon is stopping")
         connection = self.connection
         unit = self._unit = Unit()
         try:
+            self._secured = False
+            self._changes_before = connection.total_changes
             if not connection.in_transaction:
                 connection.execute("BEGIN IMMEDIATE")
-            connection.execute("SAVEPOINT unit")
+            if secured:
+                self.secure()
             self.tx.now = self.clock.now()
             value = work(self.tx)
-            connection.execute("RELEASE unit")
+            if self._secured:
+                connection.execute("RELEASE unit")
         except BaseException as error:
             self._undo(error)
             if isinstance(error, sqlite3.DatabaseError) and (reason := _reason(error)) is not None:
@@ -322,18 +332,31 @@ class Engine(Generic[TxT]):
         return value
 
     def _undo(self, error: BaseException) -> None:
-        """Roll the unit back; when SQLite dropped the whole transaction, fail the whole group."""
+        """Roll the unit back; when SQLite dropped the whole transaction, fail the whole group.
+
+        A unit without a savepoint has nothing to roll back, or has broken its promise: then the group is lost with it.
+        """
         if self.connection.in_transaction:
-            try:
-                self.connection.execute("ROLLBACK TO unit")
-                self.connection.execute("RELEASE unit")
-            except sqlite3.OperationalError:
+            if self._secured:
+                try:
+                    self.connection.execute("ROLLBACK TO unit")
+                    self.connection.execute("RELEASE unit")
+                except sqlite3.OperationalError:
+                    self._lose_group(error)
+                    return
+            elif self.connection.total_changes != self._changes_before:
                 self._lose_group(error)
                 return
             for take_back in reversed(self._unit.undo):
                 take_back()
         else:
             self._lose_group(error)
+
+    def secure(self) -> None:
+        """Let the running unit be rolled back alone from here on; a unit that is secured already stays so."""
+        if not self._secured:
+            self.connection.execute("SAVEPOINT unit")
+            self._secured = True
 
     def announce(self, topic: Topic) -> None:
         """Ring the topic's bell once the running unit is committed."""

@@ -1,9 +1,9 @@
 """The embedded store: one engine, one transaction object, a repository per kind of thing."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from eventrt.clock import Clock
 from eventrt.store.api import Topic, Watch
@@ -31,6 +31,7 @@ class SqliteTx(StampedTx):
     def __init__(self, engine: "Engine[SqliteTx]") -> None:
         self.announce = engine.announce
         self.after_commit = engine.after_commit
+        self.secure = engine.secure
         shelves = Shelves(engine)
         self.queues = SqliteQueues(engine, shelves)
         self.messages = SqliteMessages(engine, shelves, self.queues)
@@ -64,13 +65,15 @@ class SqliteStore:
         """Commit and let go of the files."""
         await self.engine.close()
 
-    async def write(self, work: Callable[[SqliteTx], T], *, durable: bool = True) -> T:
+    def write(
+        self, work: Callable[[SqliteTx], T], *, durable: bool = True, secured: bool = True
+    ) -> Coroutine[Any, Any, T]:
         """Run one unit of work (see `store.api.Store.write`)."""
-        return await self.engine.write(work, durable=durable)
+        return self.engine.write(work, durable=durable, secured=secured)
 
-    async def read(self, query: Callable[[SqliteTx], T]) -> T:
+    def read(self, query: Callable[[SqliteTx], T]) -> Coroutine[Any, Any, T]:
         """Run one query (see `store.api.Store.read`)."""
-        return await self.engine.read(query)
+        return self.engine.read(query)
 
     def watch(self, topic: Topic) -> AbstractContextManager[Watch]:
         """Watch a topic (see `store.api.Store.watch`)."""

@@ -108,6 +108,55 @@ async def test_a_unit_that_fails_is_rolled_back_alone(tmp_path: Path) -> None:
         assert undone == ["undo"]
 
 
+async def test_a_unit_without_a_savepoint_may_refuse_before_it_writes(tmp_path: Path) -> None:
+    taken_back: list[str] = []
+    async with opened(tmp_path) as engine:
+
+        def refuse(tx: Any) -> None:
+            engine.on_undo(lambda: taken_back.append("noted"))
+            raise LookupError("no")
+
+        answers = await asyncio.gather(
+            engine.write(put(engine, "a"), secured=False),
+            engine.write(refuse, secured=False),
+            engine.write(put(engine, "b"), secured=False),
+            return_exceptions=True,
+        )
+        assert [answers[0], type(answers[1]), answers[2]] == ["a", LookupError, "b"]
+        assert names_on_disk(engine.path) == ["a", "b"]
+        assert taken_back == ["noted"]
+
+
+async def test_a_unit_that_secures_itself_is_rolled_back_alone(tmp_path: Path) -> None:
+    async with opened(tmp_path) as engine:
+
+        def fail(tx: Any) -> None:
+            engine.secure()
+            put(engine, "b")(tx)
+            raise LookupError("no")
+
+        answers = await asyncio.gather(
+            engine.write(put(engine, "a"), secured=False), engine.write(fail, secured=False), return_exceptions=True
+        )
+        assert [answers[0], type(answers[1])] == ["a", LookupError]
+        assert names_on_disk(engine.path) == ["a"]
+
+
+async def test_a_unit_that_writes_and_fails_without_a_savepoint_takes_its_group_along(tmp_path: Path) -> None:
+    async with opened(tmp_path) as engine:
+
+        def fail(tx: Any) -> None:
+            put(engine, "b")(tx)
+            raise LookupError("no")
+
+        answers = await asyncio.gather(
+            engine.write(put(engine, "a"), secured=False), engine.write(fail, secured=False), return_exceptions=True
+        )
+        assert [type(answer) for answer in answers] == [LookupError, LookupError]
+        await engine.write(put(engine, "c"))
+        assert names_on_disk(engine.path) == ["c"]
+
+
 async def test_a_failed_unit_leaves_no_transaction_open(tmp_path: Path) -> None:
     async with opened(tmp_path) as engine:
         with pytest.raises(ZeroDivisionError):
