@@ -398,7 +398,8 @@ class ShardMachine:
     def _collect(self, lane: _Lane) -> None:
         """Move records from the buffer to what is gathered, as long as they fit."""
         buffer, gathered, size = lane.buffer, lane.gathered, lane.gathered_bytes
-        batch_size, tumbles, limit_bytes = self.policy.batch_size, self.policy.tumbling_s, self._room_of(lane)
+        batch_size, limit_bytes = self.policy.batch_size, self._room_of(lane)
+        tumbles = bool(self.policy.tumbling_s) or lane.window is not None
         while buffer and len(gathered) < batch_size and not lane.is_cut:
             record = buffer[0]
             cost = record.size_bytes + 1  # and a comma
@@ -456,7 +457,7 @@ class ShardMachine:
 
     def _returned(self, lane: _Lane, run: _Range, outcome: Succeeded, now: float) -> int:
         """Take an answer; return how many records it finished."""
-        state = _window_state(outcome.payload) if self.policy.tumbling_s else b""
+        state = _window_state(outcome.payload) if lane.window is not None else b""
         first_failure = self._first_failure(run, outcome.payload)
         if state is None:
             first_failure = 0  # a window's answer without a state is a failure of the whole batch
@@ -571,9 +572,12 @@ class ShardMachine:
         layers = list(self._older)
         if any(lane.place > passed for lane in self._lanes):
             layers.insert(0, tuple(lane.position for lane in self._lanes))
-        windows = tuple(lane.window for lane in self._lanes) if self.policy.tumbling_s else ()
+        windows = tuple(lane.window for lane in self._lanes)
         tried = tuple(map(_tried_of, self._lanes))
-        return Commit(Progress(self._checkpoint, tuple(layers), windows, tried if any(tried) else ()), discards)
+        progress = Progress(
+            self._checkpoint, tuple(layers), windows if any(windows) else (), tried if any(tried) else ()
+        )
+        return Commit(progress, discards)
 
     # -- reading and waiting
 

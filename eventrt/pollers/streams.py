@@ -126,19 +126,18 @@ class StreamRunner:
 
     async def inspect(self) -> dict[str, Any]:
         """Return `describe` with how far each shard is behind: records, and the age of the oldest in milliseconds."""
+        mapping_id = self.mapping.id
+        kept = await self._rooms.store.read(lambda tx: tx.checkpoints.of(mapping_id))
         shown = self.describe()
         now = self._rooms.clock.now()
         for shard, place in zip(shown["shards"], list(self._places.values()), strict=True):
+            stored = kept.get(place.shard.checkpoint_key)
+            shard.setdefault("checkpoint", None if stored is None else stored.progress.checkpoint or None)
             if place.is_finished:
                 shard |= {"lag_records": 0, "iterator_age_ms": 0}
             elif isinstance(self._poller, Measures):
-                after = place.runner.checkpoint if place.runner is not None else await self._stored_position(place)
-                shard |= await _behind(self._poller, place.shard, after, now=now)
+                shard |= await _behind(self._poller, place.shard, shard["checkpoint"], now=now)
         return shown
-
-    async def _stored_position(self, place: _Place) -> str | None:
-        kept = await self._checkpoint(place)
-        return None if kept is None else kept.progress.checkpoint or None
 
     async def _checkpoint(self, place: _Place) -> Checkpoint | None:
         mapping_id, key = self.mapping.id, place.shard.checkpoint_key

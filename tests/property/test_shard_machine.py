@@ -261,6 +261,24 @@ def test_the_halves_of_a_batch_and_their_attempts_survive_a_restart() -> None:
     assert tried == [["1", "2", "3", "4"], ["1", "2"], ["1"], ["2"], ["2"], ["2"], ["3", "4"], ["5"]]
 
 
+def test_a_window_that_is_open_runs_to_its_end_when_the_mapping_has_windows_no_more() -> None:
+    machine, records = windowed(101.0, 102.0, 111.0)
+    machine.feed(records[:1], now=102.0)
+    machine.invoked(step(machine, 102.0).batch, Succeeded(b'{"state": {"n": 1}}'), now=102.0)
+    commit = machine.next_action(now=102.0)
+    assert isinstance(commit, Commit)
+    machine = ShardMachine(ShardPolicy(), commit.progress)
+    machine.next_action(now=112.0)
+    machine.feed(records[1:], now=112.0)
+    seen = []
+    for _ in range(3):
+        action = step(machine, 112.0)
+        window = action.batch.window
+        seen.append(([record.id for record in action.batch.records], window and (window.state, window.is_final)))
+        machine.invoked(action.batch, Succeeded(b'{"state": {"n": 2}}'), now=112.0)
+    assert seen == [(["2"], (b'{"n":1}', False)), ([], (b'{"n":2}', True)), (["3"], None)]
+
+
 def test_a_state_that_grew_too_large_ends_its_window_before_what_failed_beside_it_is_tried_again() -> None:
     machine = ShardMachine(ShardPolicy(tumbling_s=10, reports_item_failures=True))
     machine.next_action(now=101.0)
