@@ -5,10 +5,12 @@ methods marked with `@operation`. The codec parses and checks the request before
 serialises what it returns; a handler raises `ApiError` to refuse.
 """
 
+import functools
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar, cast
 
+from eventrt.errors import ApiError
 from eventrt.http import Request, Response
 
 Answer: TypeAlias = Mapping[str, Any] | Response
@@ -74,3 +76,30 @@ def operation(name: str) -> Callable[[H], H]:
         return method
 
     return mark
+
+
+def answering(
+    refusals: Mapping[type[Exception], Callable[[Any, Mapping[str, Any]], ApiError]],
+) -> Callable[[str], Callable[[H], H]]:
+    """Return what marks handlers, as `operation` does, of a service whose rules raise errors of their own kinds.
+
+    Args: refusals: of each kind of error, what it becomes, given the request.
+    """
+    kinds = tuple(refusals)
+
+    def answers(name: str) -> Callable[[H], H]:
+        def mark(method: H) -> H:
+            @operation(name)
+            @functools.wraps(method)
+            async def handler(self: Any, call: Call, request: Mapping[str, Any]) -> Answer:
+                try:
+                    return await method(self, call, request)
+                except kinds as error:
+                    refuse = next(refusals[kind] for kind in kinds if isinstance(error, kind))
+                    raise refuse(error, request) from error
+
+            return cast("H", handler)
+
+        return mark
+
+    return answers

@@ -3,13 +3,12 @@
 Records stand in the stream as the API shows them (`sources.table_streams`) and leave as they are.
 """
 
-import functools
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Mapping
+from typing import Any
 
 import orjson
 
-from eventrt.aws.call import Answer, Call, operation
+from eventrt.aws.call import Answer, Call, answering
 from eventrt.clock import Clock
 from eventrt.core.streams import Iterator, Page, Shard, Stream
 from eventrt.core.tables.changes import sequence_number, sequence_of, shard_name
@@ -20,7 +19,6 @@ from eventrt.sources.table_streams import shard_of
 from eventrt.store.api import Store, Tx
 
 Request = Mapping[str, Any]
-S = TypeVar("S", bound="DynamoDbStreamsService")
 
 MAXIMUM_RECORDS = 1000
 MAXIMUM_READ_BYTES = 1024 * 1024
@@ -31,25 +29,8 @@ _STARTS = {"SequenceNumber": ("AT_SEQUENCE_NUMBER", "AFTER_SEQUENCE_NUMBER"), "T
 """Members that say where an iterator begins, and the types they belong to."""
 
 
-def _answers(
-    name: str,
-) -> Callable[[Callable[[S, Call, Request], Awaitable[Answer]]], Callable[[S, Call, Request], Awaitable[Answer]]]:
-    """Mark a method as the handler of an operation; a rule it breaks becomes a ValidationException."""
-
-    def mark(
-        method: Callable[[S, Call, Request], Awaitable[Answer]],
-    ) -> Callable[[S, Call, Request], Awaitable[Answer]]:
-        @operation(name)
-        @functools.wraps(method)
-        async def handler(self: S, call: Call, request: Request) -> Answer:
-            try:
-                return await method(self, call, request)
-            except TableError as error:
-                raise ApiError("ValidationException", str(error)) from error
-
-        return handler
-
-    return mark
+_answers = answering({TableError: lambda error, request: ApiError("ValidationException", str(error))})
+"""Marks a method as the handler of an operation; a rule it breaks becomes a ValidationException."""
 
 
 class DynamoDbStreamsService:

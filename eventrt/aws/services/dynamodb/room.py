@@ -4,12 +4,11 @@ Accounts and regions are separate worlds: a table is looked up in the caller's a
 another one names no table here.
 """
 
-import functools
 import re
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, NoReturn, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
 
-from eventrt.aws.call import Answer, Call, operation
+from eventrt.aws.call import Call, answering
 from eventrt.clock import Clock
 from eventrt.core.tables.capacity import Capacity
 from eventrt.core.tables.errors import Malformed, TableError
@@ -21,7 +20,6 @@ from eventrt.store.api import Store, Tx
 from eventrt.store.items import fragment
 
 Request = Mapping[str, Any]
-S = TypeVar("S", bound="TablesRoom")
 
 _NAME = re.compile(r"[a-zA-Z0-9_.-]+", re.ASCII)
 
@@ -36,36 +34,21 @@ class TablesRoom:
         self._clock = clock
 
 
-def answers(
-    name: str,
-) -> Callable[[Callable[[S, Call, Request], Awaitable[Answer]]], Callable[[S, Call, Request], Awaitable[Answer]]]:
-    """Mark a method as the handler of an operation; a rule it breaks becomes DynamoDB's refusal."""
-
-    def mark(
-        method: Callable[[S, Call, Request], Awaitable[Answer]],
-    ) -> Callable[[S, Call, Request], Awaitable[Answer]]:
-        @operation(name)
-        @functools.wraps(method)
-        async def handler(self: S, call: Call, request: Request) -> Answer:
-            try:
-                return await method(self, call, request)
-            except TableError as error:
-                raise ApiError("ValidationException", str(error)) from error
-            except Malformed as error:
-                raise ApiError("SerializationException", str(error)) from error
-            except Refusal as refusal:
-                raise _refused(refusal, request) from refusal
-
-        return handler
-
-    return mark
-
-
 def _refused(refusal: Refusal, request: Request) -> ApiError:
     members: dict[str, Any] = {}
     if request.get("ReturnValuesOnConditionCheckFailure") == "ALL_OLD" and refusal.stored is not None:
         members["Item"] = refusal.stored.fragment
     return ApiError("ConditionalCheckFailedException", str(refusal), members=members)
+
+
+answers = answering(
+    {
+        TableError: lambda error, request: ApiError("ValidationException", str(error)),
+        Malformed: lambda error, request: ApiError("SerializationException", str(error)),
+        Refusal: _refused,
+    }
+)
+"""Marks a method as the handler of an operation; a rule it breaks becomes DynamoDB's refusal."""
 
 
 # -- tables and their names

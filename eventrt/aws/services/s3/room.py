@@ -6,13 +6,13 @@ every region (docs/behaviour/buckets.md).
 """
 
 import functools
-from collections.abc import Awaitable, Callable, Mapping
-from typing import Any, TypeVar
+from collections.abc import Callable, Mapping
+from typing import Any
 from urllib.parse import quote
 
 import anyio
 
-from eventrt.aws.call import Answer, Call, operation
+from eventrt.aws.call import Call, answering
 from eventrt.aws.protocol.overlays import HOST_ID
 from eventrt.aws.protocol.s3_routes import bucket_below_localhost, read_host
 from eventrt.aws.protocol.serialise import http_date
@@ -41,7 +41,6 @@ from eventrt.store.api import Store, Tx
 from eventrt.store.blobs import Blobs
 
 Request = Mapping[str, Any]
-S = TypeVar("S", bound="S3Room")
 
 _VOUCHED = frozenset(
     {
@@ -118,32 +117,15 @@ class S3Room:
         return version.body
 
 
-def answers(
-    name: str,
-) -> Callable[[Callable[[S, Call, Request], Awaitable[Answer]]], Callable[[S, Call, Request], Awaitable[Answer]]]:
-    """Mark a method as the handler of an operation; a rule it breaks becomes S3's answer."""
-
-    def mark(
-        method: Callable[[S, Call, Request], Awaitable[Answer]],
-    ) -> Callable[[S, Call, Request], Awaitable[Answer]]:
-        @operation(name)
-        @functools.wraps(method)
-        async def handler(self: S, call: Call, request: Request) -> Answer:
-            try:
-                return await method(self, call, request)
-            except Refused as refused:
-                raise as_api_error(refused) from refused
-
-        return handler
-
-    return mark
-
-
 def as_api_error(refused: Refused) -> ApiError:
     """Return a refusal as the door's error."""
     if isinstance(refused, S3Refused):
         return ApiError(refused.code, refused.message, status=refused.status, members=refused.members)
     return ApiError(refused.code, refused.message)
+
+
+answers = answering({Refused: lambda refused, request: as_api_error(refused)})
+"""Marks a method as the handler of an operation; a rule it breaks becomes S3's answer."""
 
 
 # -- buckets and objects

@@ -4,13 +4,12 @@ Accounts and regions are separate worlds: a queue is looked up in the caller's r
 names; another account's queue is refused, whatever its policy says (docs/behaviour/sqs.md).
 """
 
-import functools
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any, TypeVar
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from eventrt.aws.call import Answer, Call, operation
+from eventrt.aws.call import Call, answering
 from eventrt.clock import Clock
 from eventrt.core.messages import Queue, Refusal
 from eventrt.core.refused import Refused, missing_parameter
@@ -20,7 +19,6 @@ from eventrt.store.api import Store, Tx
 Request = Mapping[str, Any]
 LONGEST_CACHED = 4096
 """Longer texts of a request are not kept as keys of a cache: a cache must not be a place to fill memory from."""
-S = TypeVar("S", bound="SqsRoom")
 
 QUERY_CODES: Mapping[str, str] = {
     "InvalidParameterValueException": "InvalidParameterValue",
@@ -64,25 +62,8 @@ class SqsRoom:
         return self._user_id_of(call.access_key, token) or call.account_id
 
 
-def answers(
-    name: str,
-) -> Callable[[Callable[[S, Call, Request], Awaitable[Answer]]], Callable[[S, Call, Request], Awaitable[Answer]]]:
-    """Mark a method as the handler of an operation; a rule it breaks becomes an answer of the caller's protocol."""
-
-    def mark(
-        method: Callable[[S, Call, Request], Awaitable[Answer]],
-    ) -> Callable[[S, Call, Request], Awaitable[Answer]]:
-        @operation(name)
-        @functools.wraps(method)
-        async def handler(self: S, call: Call, request: Request) -> Answer:
-            try:
-                return await method(self, call, request)
-            except Refused as refused:
-                raise ApiError(refused.code, refused.message) from refused
-
-        return handler
-
-    return mark
+answers = answering({Refused: lambda refused, request: ApiError(refused.code, refused.message)})
+"""Marks a method as the handler of an operation; a rule it breaks becomes an answer of the caller's protocol."""
 
 
 def required(request: Request, name: str) -> Any:
