@@ -95,6 +95,7 @@ class Environment:
         self._tail: bytearray | None = None
         self._unfinished_line = b""
         self._peak_kb = 0
+        self._is_out_of_memory = False
 
     @property
     def is_busy(self) -> bool:
@@ -110,6 +111,7 @@ class Environment:
         """
         self._init = self._loop.create_future()
         self._peak_kb = 0
+        self._is_out_of_memory = False
         began = _perf()
         try:
             self.process = await self._runtime.start(
@@ -128,7 +130,7 @@ class Environment:
         if failure is None:
             return None
         await self.end_process()
-        if failure.error_type == report.EXIT_ERROR:
+        if failure.error_type in (report.EXIT_ERROR, report.OUT_OF_MEMORY):
             return report.error(failure.error_type, report.exit_message(request_id, int(failure.error_message)))
         return report.init_error(failure.payload, request_id)
 
@@ -204,7 +206,8 @@ class Environment:
         """End the running invocation without having run the handler."""
         if outcome.error_type == report.TIMED_OUT:
             self._write_timeout()
-        self._finish(outcome, is_reported=outcome.error_type not in (report.TIMED_OUT, report.EXIT_ERROR))
+        unreported = (report.TIMED_OUT, report.EXIT_ERROR, report.OUT_OF_MEMORY)
+        self._finish(outcome, is_reported=outcome.error_type not in unreported)
 
     def abandon_invocation(self) -> None:
         """Forget the running invocation; somebody else answers it."""
@@ -274,6 +277,9 @@ class Environment:
         """Take what the process answered."""
         self._peak_kb = peak_kb
         if kind >= frames.RESULT:
+            if kind == frames.OUT_OF_MEMORY:
+                self._is_out_of_memory = True  # its end is on the way
+                return
             if not self._is_running or self._timed_out:
                 return
             if kind == frames.RESULT:
@@ -291,8 +297,9 @@ class Environment:
             if not self._gone.done():
                 self._gone.set_result(None)
             self._gone = None
+        kind = report.OUT_OF_MEMORY if self._is_out_of_memory else report.EXIT_ERROR
         if self._init is not None and not self._init.done():
-            self._init.set_result(FunctionError(b"", report.EXIT_ERROR, str(status)))
+            self._init.set_result(FunctionError(b"", kind, str(status)))
         if not self._is_running:
             self._end_line()
             return
@@ -300,7 +307,7 @@ class Environment:
             self._write_timeout()
             kind, text = report.TIMED_OUT, self._timeout_text()
         else:
-            kind, text = report.EXIT_ERROR, report.exit_message(self._request_id, status)
+            text = report.exit_message(self._request_id, status)
             self._end_line()
             self._to_log(f"{text}\n{kind}\n".encode())
         self._finish(report.error(kind, text))

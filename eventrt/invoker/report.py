@@ -32,6 +32,7 @@ _SIGNALS = {
 }
 
 EXIT_ERROR = "Runtime.ExitError"
+OUT_OF_MEMORY = "Runtime.OutOfMemory"
 TIMED_OUT = "Sandbox.Timedout"
 
 
@@ -100,14 +101,17 @@ def report_lines(
     init_ms: float | None = None,
     status: str = "",
 ) -> bytes:
-    """Return END and REPORT. `status` is "" or what follows the last field: `Status: timeout`."""
+    """Return END and REPORT. `status` is "" or what follows the last field: `Status: timeout`.
+
+    No more memory is shown than the function has: what it took beyond that is what ended it.
+    """
     init = "" if init_ms is None else f"Init Duration: {init_ms:.2f} ms\t"
     end = f"{status}\t" if status else ""
     return (
         f"END RequestId: {request_id}\n"
         f"REPORT RequestId: {request_id}\tDuration: {duration_ms:.2f} ms\t"
         f"Billed Duration: {math.ceil(duration_ms)} ms\tMemory Size: {memory_mb} MB\t"
-        f"Max Memory Used: {(peak_kb + 1023) >> 10} MB\t{init}{end}\n"
+        f"Max Memory Used: {min((peak_kb + 1023) >> 10, memory_mb)} MB\t{init}{end}\n"
     ).encode()
 
 

@@ -147,10 +147,31 @@ async def test_memory_that_runs_out_kills_the_process(folder):
             "def handler(event, context):\n    data = bytearray(event << 20)\n    return len(data)\n", memory_mb=128
         )
         assert await bench.result(function, 64) == 64 << 20
-        _, document = await failed(bench, function, 400)
-        assert document["errorType"] == "Runtime.ExitError"
+        for megabytes in (128, 400):  # more than is left beside the interpreter; more than there is at all
+            _, document = await failed(bench, function, megabytes)
+            how = f"RequestId: {UUID} Error: Runtime exited with error: signal: killed"
+            assert document == {"errorType": "Runtime.OutOfMemory", "errorMessage": how}
+            assert await bench.result(function, 1) == 1 << 20
+        log = bench.log(function)
+        assert log.count("Max Memory Used: 128 MB\tStatus: error\tError Type: Runtime.OutOfMemory") >= 1
+        used = [int(megabytes) for megabytes in re.findall(r"Max Memory Used: (\d+) MB", log)]
+        assert len(used) == 5
+        assert max(used) <= 128
+
+
+async def test_memory_that_runs_out_while_loading_kills_the_process(folder):
+    async with running_invoker(folder) as bench:
+        function = bench.function("data = bytearray(400 << 20)\n", memory_mb=128)
+        _, document = await failed(bench, function)
+        assert document["errorType"] == "Runtime.OutOfMemory"
         assert document["errorMessage"].endswith("signal: killed")
-        assert await bench.result(function, 1) == 1 << 20
+
+
+async def test_a_process_that_kills_itself_has_not_run_out_of_memory(folder):
+    async with running_invoker(folder) as bench:
+        function = bench.function("import os\ndef handler(event, context):\n    os.kill(os.getpid(), 9)\n")
+        _, document = await failed(bench, function)
+        assert document["errorType"] == "Runtime.ExitError"
 
 
 @pytest.mark.parametrize(

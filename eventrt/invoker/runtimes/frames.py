@@ -11,8 +11,9 @@ REQUEST = struct.Struct("<IHHHId")
 RESPONSE = struct.Struct("<IIB")
 """Body length; peak memory in kB; kind."""
 
-READY, INIT_ERROR, RESULT, ERROR = 0, 1, 2, 3
-"""Kinds of response: the handler is loaded; it cannot be loaded; it returned; it raised."""
+READY, INIT_ERROR, RESULT, ERROR, OUT_OF_MEMORY = 0, 1, 2, 3, 4
+"""Kinds of response: the handler is loaded; it cannot be loaded; it returned; it raised; it needs more memory than it
+has, and ends itself."""
 
 
 def pack_request(

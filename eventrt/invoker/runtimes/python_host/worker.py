@@ -22,7 +22,8 @@ REQUEST = struct.Struct("<IHHHId")
 """Payload length; lengths of request id, ARN, trace header, client context; deadline in epoch ms."""
 RESPONSE = struct.Struct("<IIB")
 """Body length; peak memory in kB; kind."""
-READY, INIT_ERROR, RESULT, ERROR = 0, 1, 2, 3
+READY, INIT_ERROR, RESULT, ERROR, OUT_OF_MEMORY = 0, 1, 2, 3, 4
+_LAST_WORD = RESPONSE.pack(0, 0, OUT_OF_MEMORY)
 
 _REQUEST_FD, _RESPONSE_FD, _SPEC_FD = 3, 4, 5
 _CHUNK = 65536
@@ -100,8 +101,10 @@ def _limit(spec):
     files = 1024 if hard == resource.RLIM_INFINITY else min(1024, hard)
     resource.setrlimit(resource.RLIMIT_NOFILE, (files, files))
     if spec["memory_bytes"]:
-        # Private writable memory counts, whether used or not; stacks of threads are 8 MB each by default.
-        resource.setrlimit(resource.RLIMIT_DATA, (_held_bytes() + spec["memory_bytes"] + _STACK_ALLOWANCE,) * 2)
+        # Private writable memory counts, whether used or not; stacks of threads are 8 MB each by default. What is
+        # really used is looked at with every answer.
+        most = max(_held_bytes(), spec["memory_bytes"]) + _STACK_ALLOWANCE
+        resource.setrlimit(resource.RLIMIT_DATA, (most, most))
         threading.stack_size(_THREAD_STACK)
     if spec["tmp_bytes"]:
         resource.setrlimit(resource.RLIMIT_FSIZE, (spec["tmp_bytes"],) * 2)
@@ -115,6 +118,8 @@ def _held_bytes():
 
 def run(spec):
     """Load the handler, say so, and serve until the pipe is closed. Never returns."""
+    global _serving_pid
+    _serving_pid = os.getpid()
     code = 0
     try:
         _Worker(spec).serve()
@@ -156,9 +161,17 @@ def _run_exit_handlers():
     atexit._run_exitfuncs()
 
 
+_serving_pid = 0
+
+
 def _die_of_memory():
-    """End as AWS ends a function that outgrew its memory."""
-    os.kill(os.getpid(), signal.SIGKILL)
+    """End as AWS ends a function that outgrew its memory; the daemon is told why."""
+    pid = os.getpid()
+    try:
+        if pid == _serving_pid:
+            os.write(_RESPONSE_FD, _LAST_WORD)
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 class _Worker:
@@ -167,6 +180,7 @@ class _Worker:
     def __init__(self, spec):
         self._spec = spec
         self._pid = os.getpid()
+        self._memory_kb = spec["memory_bytes"] >> 10 or sys.maxsize
         self._environment = spec["environment"]
         self._as_json = self._environment.get("AWS_LAMBDA_LOG_FORMAT") == "JSON"
         self._encode = awslambda.Encoder(ensure_ascii=tuple(spec["version"]) < (3, 12))
@@ -341,6 +355,8 @@ class _Worker:
         sys.stdout.flush()
         sys.stderr.flush()
         peak_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        if peak_kb > self._memory_kb:
+            _die_of_memory()
         data = RESPONSE.pack(len(body), peak_kb, kind) + body
         written = os.write(_RESPONSE_FD, data)
         if written < len(data):
