@@ -6,6 +6,7 @@ once nobody has written to it for SETTLE_S; its row remembers size and modificat
 hashed once. inotify comes through `watchfiles`, from the extra `files`.
 """
 
+import contextlib
 import hashlib
 import mimetypes
 import os
@@ -114,7 +115,7 @@ class Folders:
                     f"In the folder of {bucket.name} something else is in the way.", "Key", key
                 ) from error
             if self._blobs.is_power_safe:
-                await self._blobs.in_thread(lambda: sync_folder(target.parent))
+                await self._blobs.in_thread(lambda: _sync_names(Path(bucket.folder), [target]))
         return value
 
     async def deleting(self, name: str, keys: Sequence[str], unit: Callable[[Tx], T]) -> T:
@@ -128,15 +129,19 @@ class Folders:
         return value
 
     def _unlink(self, bucket: Bucket, keys: Sequence[str]) -> None:
+        gone: list[Path] = []
         for key in keys:
             try:
                 target = self.path(bucket, key)
                 target.unlink()
+                gone.append(target)
                 for folder in target.relative_to(bucket.folder).parents:
                     if str(folder) != ".":
                         (Path(bucket.folder) / folder).rmdir()
             except (OSError, S3Refused):
                 continue  # not there any more, or a folder with other files in it
+        if self._blobs.is_power_safe:
+            _sync_names(Path(bucket.folder), gone)
 
     @contextmanager
     def _working_on(self, bucket: Bucket, keys: Sequence[str]) -> Iterator[None]:
@@ -357,3 +362,11 @@ def _inotify() -> Watch:
             yield {path for _, path in changes}
 
     return watch
+
+
+def _sync_names(root: Path, targets: Sequence[Path]) -> None:
+    """Make it durable that these files below `root` are there, or gone: their folders, and the folders of those."""
+    folders = {folder for target in targets for folder in target.parents if folder.is_relative_to(root)}
+    for folder in sorted(folders, key=lambda one: len(one.parts), reverse=True):
+        with contextlib.suppress(FileNotFoundError):  # it went with its last file
+            sync_folder(folder)
