@@ -53,10 +53,18 @@ def text_of(number: Decimal) -> str:
     return format(number.normalize(_WIDE), "f") if number else "0"
 
 
+def is_plain(text: str) -> bool:
+    """Is this a whole number of few digits in its canonical text?"""
+    return text.isdigit() and text.isascii() and len(text) < 19 and (text[0] != "0" or text == "0")
+
+
 def canonical(text: str) -> str:
     """Return the canonical text of the number that a text means (raises as `number_of` does)."""
-    if text.isascii() and text.isdigit() and len(text) < 19 and (text[0] != "0" or text == "0"):
-        return text
+    return text if is_plain(text) else _canonical(text) if len(text) <= _LONGEST_TEXT else text_of(number_of(text))
+
+
+@lru_cache(maxsize=4096)
+def _canonical(text: str) -> str:
     return text_of(number_of(text))
 
 

@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any, TypeAlias
 
 from eventrt.core.tables.errors import Malformed, TableError
-from eventrt.core.tables.numbers import canonical, number_of
+from eventrt.core.tables.numbers import canonical, is_plain, number_of
 
 Value: TypeAlias = Mapping[str, Any]
 Item: TypeAlias = Mapping[str, Value]
@@ -51,9 +51,16 @@ def checked_item(item: Any) -> dict[str, Value]:
         raise Malformed(_not_a("map", item))
     out: dict[str, Value] = {}
     for name, value in item.items():
-        # Texts are what most attributes are: they pass as they came.
-        if value.__class__ is dict and len(value) == 1 and value.get("S").__class__ is str:
-            out[name] = value
+        # Texts are what most attributes are, and whole numbers: they pass as they came.
+        if value.__class__ is dict and len(value) == 1:
+            if value.get("S").__class__ is str:
+                out[name] = value
+            else:
+                number = value.get("N")
+                if number.__class__ is str and is_plain(number):
+                    out[name] = value
+                else:
+                    out[name] = checked(value)
         elif value is not None:
             out[name] = checked(value)
         if len(name) > MAX_NAME_BYTES and len(name.encode()) > MAX_NAME_BYTES:
@@ -171,10 +178,14 @@ def size_of_item(item: Item) -> int:
     """Return what an item weighs, in bytes, names included (developer guide, "Item sizes and formats")."""
     size = 0
     for name, value in item.items():
+        size += len(name) if name.isascii() else len(name.encode())
         text = value.get("S")
-        size += (len(name) if name.isascii() else len(name.encode())) + (
-            len(text) if text is not None and text.isascii() else size_of(value)
-        )
+        if text is not None and text.isascii():
+            size += len(text)
+        elif text is None and (number := value.get("N")) is not None:
+            size += _size_of_number(number)
+        else:
+            size += size_of(value)
     return size
 
 
@@ -202,6 +213,8 @@ def size_of(value: Value) -> int:
 
 
 def _size_of_number(text: str) -> int:
+    if text.isdigit():
+        return 1 + (len(text.strip("0")) + 1) // 2
     digits = text.lstrip("-").replace(".", "").strip("0")
     return 1 + (len(digits) + 1) // 2 + (1 if text.startswith("-") else 0)
 
