@@ -97,6 +97,7 @@ class ObjectDraft(NamedTuple):
         headers: what GetObject gives back as it is: `Content-Type`, `Cache-Control`, ...
         file_stamp: in a bucket over a folder, the file's modification time in nanoseconds.
         metadata: the user's own, by name without its prefix.
+        upload: the id of the upload in parts that it is made by, "" when it came in one.
     """
 
     key: str
@@ -112,6 +113,7 @@ class ObjectDraft(NamedTuple):
     encryption: Mapping[str, Any] = _NOTHING
     acl: str = ""
     file_stamp: int = 0
+    upload: str = ""
 
 
 class ObjectVersion(NamedTuple):
@@ -143,6 +145,7 @@ class ObjectVersion(NamedTuple):
     acl: str = ""
     file_stamp: int = 0
     noncurrent_since: float = 0.0
+    upload: str = ""
 
     @property
     def shown_version_id(self) -> str:

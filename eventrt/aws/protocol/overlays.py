@@ -158,6 +158,18 @@ WRONG_INTEGERS: dict[str, dict[str, str]] = {
 }
 """Services that name the parameter of the query string which is no integer, and how where not in the common words."""
 
+NEEDS_BODY: dict[str, frozenset[str]] = {
+    "s3": frozenset(
+        {
+            "PutBucketLifecycleConfiguration",
+            "PutObjectLegalHold",
+            "PutObjectLockConfiguration",
+            "PutObjectRetention",
+        }
+    )
+}
+"""Operations whose body must come though the model does not require it."""
+
 ALWAYS_MILLISECONDS = frozenset({"s3"})
 """Services whose XML writes moments with their milliseconds, also when these are none."""
 
@@ -236,8 +248,10 @@ POLICIES: dict[str, Policy] = {
         too_large_code="MaxMessageLengthExceeded",
         stalled=(
             400,
-            "Your socket connection to the server was not read from or written to within the timeout period. Idle "
-            "connections will be closed.",
+            (
+                "Your socket connection to the server was not read from or written to within the timeout period. Idle "
+                "connections will be closed."
+            ),
         ),
         cut_off="You did not provide the number of bytes specified by the Content-Length HTTP header",
         # DeleteObjects names a thousand keys of a kilobyte, CompleteMultipartUpload ten thousand parts.

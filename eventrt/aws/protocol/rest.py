@@ -71,7 +71,7 @@ class RestCodec:
         is_stream = payload is not None and bool(
             model.shape(members[payload]).get("streaming") or members[payload].get("streaming")
         )
-        is_required = payload in shape.get("required", ())
+        is_required = payload in shape.get("required", ()) or operation in overlays.NEEDS_BODY.get(model.id, ())
         read_body = self._body_reader(model, policy, payload, members, body_members, is_stream, is_required)
         uses_query = any(ref.get("location") == "querystring" for ref in members.values())
 

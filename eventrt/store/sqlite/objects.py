@@ -49,6 +49,7 @@ class _Head(msgspec.Struct, array_like=True, omit_defaults=True):
     acl: str = ""
     file: str = ""
     file_stamp: int = 0
+    upload: str = ""
 
 
 class _Layout(msgspec.Struct, array_like=True):
@@ -148,6 +149,7 @@ class SqliteObjects(Uploads):
             draft.acl,
             body.file,
             draft.file_stamp,
+            draft.upload,
         )
         layout = None
         if body.extents or draft.parts:
@@ -186,6 +188,7 @@ class SqliteObjects(Uploads):
             draft.encryption,
             draft.acl,
             draft.file_stamp,
+            upload=draft.upload,
         )
 
     def put_marker(self, bucket: Bucket, key: str, *, replaces: ObjectVersion | None) -> ObjectVersion:
@@ -394,6 +397,7 @@ def _decode(row: tuple[Any, ...]) -> ObjectVersion:
         head.acl,
         head.file_stamp,
         noncurrent_since or 0.0,
+        head.upload,
     )
 
 

@@ -20,6 +20,8 @@ from eventrt.core.object_rules import S3Refused, access_denied, malformed_xml
 from eventrt.store.api import Tx
 
 POLICY_LIMIT_BYTES = 20 * 1024
+_PRINCIPALS = frozenset({"AWS", "CanonicalUser", "Federated", "Service"})
+_ACCOUNTS = re.compile(r"\*|\d{12}|arn:aws[a-z-]*:(iam|sts)::(\d{12}|cloudfront):.+|A[A-Z0-9]{15,}", re.ASCII)
 _BLOCKS = ("BlockPublicAcls", "IgnorePublicAcls", "BlockPublicPolicy", "RestrictPublicBuckets")
 _ON_OBJECTS = re.compile(
     r"s3:(Get|Put|Delete|Restore|Replicate)Object.*|s3:(AbortMultipartUpload|ListMultipartUploadParts"
@@ -259,6 +261,8 @@ def _check_statement(statement: Any, bucket: str) -> None:
         raise _malformed("Missing required field Effect")
     if "Principal" not in statement and "NotPrincipal" not in statement:
         raise _malformed("Missing required field Principal")
+    if "Principal" in statement:
+        _check_principal(statement["Principal"])
     if "Action" not in statement and "NotAction" not in statement:
         raise _malformed("Missing required field Action")
     actions = _texts(statement.get("Action", statement.get("NotAction")))
@@ -272,6 +276,20 @@ def _check_statement(statement: Any, bucket: str) -> None:
             raise _malformed("Policy has invalid resource")
     if "Action" in statement and "Resource" in statement:
         _check_applies(actions, _texts(statement["Resource"]))
+
+
+def _check_principal(principal: Any) -> None:
+    """Let a principal pass that is everybody, or accounts, roles, services by their names; whether they are there is
+    not asked.
+    """
+    if principal == "*":
+        return
+    if not isinstance(principal, dict) or not principal or not _PRINCIPALS.issuperset(principal):
+        raise _malformed("Invalid principal in policy")
+    for kind, names in principal.items():
+        for name in _texts(names):
+            if kind == "AWS" and not _ACCOUNTS.fullmatch(name):
+                raise _malformed("Invalid principal in policy")
 
 
 def _check_applies(actions: Sequence[str], resources: Sequence[str]) -> None:

@@ -86,12 +86,8 @@ class Copies(Uploads):
             result["ChecksumType"] = version.checksum.type
         answer: dict[str, Any] = {
             "CopyObjectResult": result,
-            "ServerSideEncryption": version.encryption.get("algorithm", "AES256"),
+            **drafts.encryption_members(version.encryption),
         }
-        if "key" in version.encryption:
-            answer["SSEKMSKeyId"] = version.encryption["key"]
-        if version.encryption.get("bucket_key"):
-            answer["BucketKeyEnabled"] = True
         if "lifecycle" in bucket.settings and (expiration := lifecycle.expiration_header(bucket, version)):
             answer["Expiration"] = expiration
         if bucket.versioning:
@@ -249,7 +245,8 @@ class Copies(Uploads):
         result: dict[str, Any] = {"ETag": quoted(md5), "LastModified": float(int(moment))}
         if upload.checksum_algorithm:
             result[self._algorithms[upload.checksum_algorithm].member] = checksum
-        answer: dict[str, Any] = {"CopyPartResult": result, "ServerSideEncryption": "AES256"}
+        encryption = drafts.encryption_members(upload.draft.get("encryption", {}))
+        answer: dict[str, Any] = {"CopyPartResult": result, **encryption}
         if source_bucket.versioning:
             answer["CopySourceVersionId"] = source.shown_version_id
         return answer

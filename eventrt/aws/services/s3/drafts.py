@@ -214,6 +214,16 @@ def encryption_headers(encryption: Mapping[str, Any]) -> dict[str, str]:
     return headers
 
 
+def encryption_members(encryption: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the same for answers that are made of members."""
+    members = {"ServerSideEncryption": encryption.get("algorithm", "AES256")}
+    if "key" in encryption:
+        members["SSEKMSKeyId"] = encryption["key"]
+    if encryption.get("bucket_key"):
+        members["BucketKeyEnabled"] = True
+    return members
+
+
 def acl_of(request: Request, bucket: Bucket) -> str:
     """Return the access control list a request sets, canned by its name or as JSON; "" when it sets none.
 

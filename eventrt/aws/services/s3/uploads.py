@@ -62,9 +62,7 @@ class Uploads(S3Room):
 
         bucket, upload, encryption = await self._store.write(unit)
         answer: dict[str, Any] = {"Bucket": bucket.name, "Key": upload.key, "UploadId": upload.id}
-        answer["ServerSideEncryption"] = encryption.get("algorithm", "AES256")
-        if "key" in encryption:
-            answer["SSEKMSKeyId"] = encryption["key"]
+        answer |= drafts.encryption_members(encryption)
         if algorithm:
             answer |= {"ChecksumAlgorithm": algorithm, "ChecksumType": kind}
         return answer | _abort_members(bucket, upload)
@@ -97,20 +95,22 @@ class Uploads(S3Room):
                 tx.objects.put_part(present, part)
 
             await self._store.write(unit)
-        headers = {"ETag": quoted(received.md5), "x-amz-server-side-encryption": "AES256"}
+        headers = {"ETag": quoted(received.md5), **drafts.encryption_headers(upload.draft.get("encryption", {}))}
         if checksum is not None:
             headers[self._algorithms[checksum.algorithm].header] = checksum.value
         return empty(call, headers)
 
     @answers("CompleteMultipartUpload")
     async def complete_multipart_upload(self, call: Call, request: Request) -> Answer:
-        """Make the parts one object."""
+        """Make the parts one object; asked again while the object stands, say the same again, as on AWS."""
         listed = (request.get("MultipartUpload") or {}).get("Parts") or ()
         if "MultipartUpload" not in request:
             raise invalid_request("You must specify at least one part")
         if not listed or any("PartNumber" not in one or "ETag" not in one for one in listed):
             raise malformed_xml()
-        await self._store.read(lambda tx: find_upload(tx, call, request))
+        done = await self._store.read(lambda tx: _completed(tx, call, request, listed))
+        if done is not None:
+            return self._completion(call, *done)
         numbers = [one["PartNumber"] for one in listed]
         if any(later <= earlier for earlier, later in pairwise(numbers)):
             raise S3Refused(
@@ -141,6 +141,7 @@ class Uploads(S3Room):
             checksum,
             lock=None if lock is None else Lock(*lock),
             parts=layout,
+            upload=upload.id,
             **values,
         )
 
@@ -169,13 +170,18 @@ class Uploads(S3Room):
             bucket, version = await self._complete_in_folder(bucket, draft, unit)
         else:
             bucket, version = await self._store.write(unit)
+        return self._completion(call, bucket, version)
+
+    def _completion(self, call: Call, bucket: Bucket, version: ObjectVersion) -> dict[str, Any]:
+        """Return what the completion of an upload is answered with."""
         answer: dict[str, Any] = {
-            "Location": location_of(call, bucket.name, upload.key),
+            "Location": location_of(call, bucket.name, version.key),
             "Bucket": bucket.name,
-            "Key": upload.key,
-            "ETag": quoted(etag),
-            "ServerSideEncryption": version.encryption.get("algorithm", "AES256"),
+            "Key": version.key,
+            "ETag": quoted(version.etag),
+            **drafts.encryption_members(version.encryption),
         }
+        checksum = version.checksum
         if checksum is not None:
             answer |= {self._algorithms[checksum.algorithm].member: checksum.value, "ChecksumType": checksum.type}
         if bucket.versioning:
@@ -388,6 +394,32 @@ def find_upload(tx: Tx, call: Call, request: Request) -> Upload:
     if upload is None or upload.bucket_id != bucket.id or upload.key != request["Key"]:
         raise no_such_upload(request["UploadId"])
     return upload
+
+
+def _completed(
+    tx: Tx, call: Call, request: Request, listed: Sequence[Mapping[str, Any]]
+) -> tuple[Bucket, ObjectVersion] | None:
+    """Return the object that an upload has become from these parts; None while the upload goes on.
+
+    Raises: S3Refused: NoSuchBucket; NoSuchUpload: it does not go on, and there is no such object (any more).
+    """
+    try:
+        find_upload(tx, call, request)
+    except S3Refused as refused:
+        if refused.code != "NoSuchUpload":
+            raise
+        bucket = find_bucket(tx, call, request)
+        version = tx.objects.current(bucket, request["Key"])
+        if version is None or version.upload != request["UploadId"] or len(listed) != version.part_count:
+            raise
+        try:
+            etag = multipart_etag([one["ETag"].strip('"') for one in listed])
+        except ValueError:
+            etag = ""
+        if etag != version.etag:
+            raise
+        return bucket, version
+    return None
 
 
 def part_number(request: Request) -> int:
