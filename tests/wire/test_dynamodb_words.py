@@ -122,6 +122,12 @@ def test_a_function_in_the_wrong_place_is_named(
             ),
         ),
         (
+            "SET a[99999999999] = :v",
+            {"N": "1"},
+            "List index is not within the allowable range; index: [99999999999]",
+        ),
+        ("SET a = ((b + :v))", {"N": "1"}, "The expression has redundant parentheses;"),
+        (
             "SET a = contains(b, :v)",
             {"N": "1"},
             "The function is not allowed in an update expression; function: contains",
@@ -231,6 +237,27 @@ def test_a_set_is_no_operand_of_contains_in_older_filters(tables: Any, plain_tab
     assert error_of(tables.scan, TableName=plain_table, ScanFilter={"a": condition}) == invalid(
         f"{INVALID}ComparisonOperator CONTAINS is not valid for SS AttributeValue type"
     )
+
+
+def test_an_update_may_put_a_sum_into_parentheses(tables: Any, plain_table: str) -> None:
+    answer = tables.update_item(
+        TableName=plain_table,
+        Key={"id": {"S": "sum"}},
+        UpdateExpression="SET a = :five - (if_not_exists(a, :two) + :two)",
+        ExpressionAttributeValues={":five": {"N": "5"}, ":two": {"N": "2"}},
+        ReturnValues="UPDATED_NEW",
+    )
+    assert answer["Attributes"] == {"a": {"N": "1"}}
+
+
+def test_the_size_of_a_given_value_is_a_number_too(tables: Any, plain_table: str) -> None:
+    for text, size in (("abc", "3"), ("", "0")):
+        tables.put_item(
+            TableName=plain_table,
+            Item={"id": {"S": "sized"}},
+            ConditionExpression="size(:text) = :size",
+            ExpressionAttributeValues={":text": {"S": text}, ":size": {"N": size}},
+        )
 
 
 def test_values_without_expressions_are_refused_beside_older_parameters(tables: Any, plain_table: str) -> None:

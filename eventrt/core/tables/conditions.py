@@ -58,9 +58,10 @@ class Attribute:
 
 @dataclass(frozen=True, slots=True)
 class Size:
-    """The size of the value at a path: characters, bytes or members."""
+    """The size of the value at a path, or of one that the request brings: characters, bytes or members."""
 
     path: Path
+    given: Literal | None = None
 
 
 Operand: TypeAlias = Literal | Attribute | Size
@@ -249,9 +250,12 @@ class _Parser:
                 raise self._misplaced(token)
             arguments = self._arguments(token)
             (operand,) = arguments
-            if not isinstance(operand, Attribute):
+            if isinstance(operand, Attribute):
+                return Size(operand.path)
+            self._check_type("size", operand, ("S", "B", "SS", "NS", "BS", "L", "M"))
+            if not isinstance(operand, Literal):
                 raise self._wrong_type("size", operand)
-            return Size(operand.path)
+            return Size((), operand)
         if token.kind in ("name", "alias"):
             return Attribute(read_path(reader))
         raise reader.syntax_error()
@@ -401,6 +405,9 @@ def _resolver(operand: Operand) -> _Resolver:
         name = operand.name
         return lambda item, values: values[name]
     path = operand.path
+    if isinstance(operand, Size) and operand.given is not None:
+        given = operand.given.name
+        return lambda item, values: _size(values[given])
     if isinstance(operand, Size):
         return lambda item, values: _size(follow(item, path))
     if len(path) == 1:
@@ -501,5 +508,5 @@ def attributes_of(condition: Condition) -> Iterator[Path]:
 
 def _paths(*operands: Operand) -> Iterator[Path]:
     for operand in operands:
-        if not isinstance(operand, Literal):
+        if not isinstance(operand, Literal) and operand.path:
             yield operand.path

@@ -11,6 +11,10 @@ Path: TypeAlias = tuple[str | int, ...]
 """Attribute names and list indexes, outermost first; never empty, and the first is a name."""
 
 
+MAXIMUM_INDEX = 2**31 - 1
+"""The highest index that a path may name; AWS names no number."""
+
+
 def read_path(reader: TokenReader) -> Path:
     """Read a document path at the present token (raises TableError)."""
     if reader.token.kind not in ("name", "alias"):
@@ -24,7 +28,10 @@ def read_path(reader: TokenReader) -> Path:
         elif reader.accept("["):
             if reader.token.kind != "number":
                 raise reader.syntax_error()
-            steps.append(int(reader.advance().text))
+            index = int(reader.advance().text)
+            if index > MAXIMUM_INDEX:
+                raise reader.error(f"List index is not within the allowable range; index: [{index}]")
+            steps.append(index)
             reader.expect("]")
         else:
             return tuple(steps)

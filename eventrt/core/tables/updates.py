@@ -126,14 +126,17 @@ class _Parser:
     def _set(self, _clause: str) -> tuple[Path, Operand]:
         path = read_path(self.reader)
         self.reader.expect("=")
+        return path, self._sum()
+
+    def _sum(self) -> Operand:
         left = self._operand()
         for symbol, sign in (("+", 1), ("-", -1)):
             if self.reader.accept(symbol):
                 right = self._operand()
                 for operand in (left, right):
                     self._check_type(symbol, operand, ("N",))
-                return path, Sum(left, right, sign)
-        return path, left
+                return Sum(left, right, sign)
+        return left
 
     def _remove(self, _clause: str) -> Path:
         return read_path(self.reader)
@@ -167,7 +170,9 @@ class _Parser:
             return self._function(reader.advance())
         if token.kind == "operator" and token.text == "(":
             reader.advance()
-            operand = self._operand()
+            if reader.token.text == "(":
+                raise reader.error("The expression has redundant parentheses;")
+            operand = self._sum()
             reader.expect(")")
             return operand
         return Stored(read_path(reader))
