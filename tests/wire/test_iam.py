@@ -266,6 +266,22 @@ def test_a_member_outside_its_range_is_a_validation_error(daemon: Any, members: 
     loose.close()
 
 
+def test_names_and_paths_with_other_signs_are_refused_in_words(iam: Any) -> None:
+    role = {"RoleName": unique("role"), "AssumeRolePolicyDocument": json.dumps(TRUST)}
+    told = "It must contain only alphanumeric characters and/or the following: +=,.@_-"
+    assert refusal(iam.create_role, **{**role, "RoleName": "a b"})[2] == (
+        f"The specified value for roleName is invalid. {told}"
+    )
+    assert refusal(iam.create_policy, PolicyName="a/b", PolicyDocument=json.dumps(LOGS))[2] == (
+        f"The specified value for policyName is invalid. {told}"
+    )
+    assert refusal(iam.create_role, **role, Path="service")[2] == (
+        "The specified value for path is invalid. It must begin and end with / and contain only alphanumeric "
+        "characters and/or / characters."
+    )
+    assert refusal(iam.create_role, **{**role, "RoleName": "a b" * 30})[2].startswith("1 validation error detected: ")
+
+
 # -- tags
 
 

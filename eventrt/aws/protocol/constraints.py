@@ -21,6 +21,20 @@ Check = Callable[[Any], list[str]]
 
 NOT_NULL = "Member must not be null"
 
+_IAM_NAME = "It must contain only alphanumeric characters and/or the following: +=,.@_-"
+
+PATTERNS_IN_WORDS: Mapping[str, Mapping[str, str]] = {
+    "iam": {
+        "roleName": _IAM_NAME,
+        "policyName": _IAM_NAME,
+        "path": "It must begin and end with / and contain only alphanumeric characters and/or / characters.",
+    }
+}
+"""What services say of members that do not match their pattern, where it is not the pattern itself."""
+
+_NO_WORDS: Mapping[str, str] = {}
+_PATTERN = "Member must satisfy regular expression pattern: "
+
 _PATTERN_LIMIT_CHARS = 65_536
 """A longer text is not matched against a pattern: no constrained member of AWS's is that long."""
 
@@ -75,7 +89,7 @@ def constraints_of(shape: Shape) -> list[str]:
     if shape.get("enum"):
         texts.append(f"Member must satisfy enum value set: [{', '.join(shape['enum'])}]")
     elif shape.get("pattern"):
-        texts.append(f"Member must satisfy regular expression pattern: {shape['pattern']}")
+        texts.append(f"{_PATTERN}{shape['pattern']}")
     texts.append(NOT_NULL)
     return texts
 
@@ -120,7 +134,7 @@ def _enum_check(values: Sequence[str]) -> Check:
 
 def _pattern_check(pattern: re.Pattern[str], source: str) -> Check:
     match = pattern.fullmatch
-    text = f"Member must satisfy regular expression pattern: {source}"
+    text = f"{_PATTERN}{source}"
 
     def check(value: str) -> list[str]:
         if len(value) > _PATTERN_LIMIT_CHARS or match(value):
@@ -130,11 +144,18 @@ def _pattern_check(pattern: re.Pattern[str], source: str) -> Check:
     return check
 
 
-def describe(problems: Sequence[Problem]) -> str:
+def describe(problems: Sequence[Problem], in_words: Mapping[str, str] = _NO_WORDS) -> str:
     """Return AWS's sentence for the constraints a request breaks.
 
+    Args: in_words: the service's entry in PATTERNS_IN_WORDS; such a pattern is looked at when all else holds.
     Source: semantics of Lambda's control plane, "ValidationException text format".
     """
+    if in_words:
+        others = [one for one in problems if not (one[2].startswith(_PATTERN) and one[0][1] in in_words)]
+        if not others:
+            name = problems[0][0][1]
+            return f"The specified value for {name} is invalid. {in_words[name]}"
+        problems = others
     count = len(problems)
     items = "; ".join(_item(problem) for problem in problems)
     return f"{count} validation error{'' if count == 1 else 's'} detected: {items}"

@@ -29,7 +29,7 @@ from eventrt.aws.protocol.codecs import (
     QueryCodec,
     raw_bound,
 )
-from eventrt.aws.protocol.constraints import Problem, describe
+from eventrt.aws.protocol.constraints import PATTERNS_IN_WORDS, Problem, describe
 from eventrt.aws.protocol.faults import ErrorTable, Fault, auth_error, plain_fault
 from eventrt.aws.protocol.models import ServiceModel
 from eventrt.aws.protocol.overlays import DEFAULT_POLICY, Policy, policy_of
@@ -310,7 +310,8 @@ class AwsDoor:
         except RecursionError as error:
             raise ApiError(served.policy.serialization_code, "The request nests too deeply") from error
         if problems:
-            raise ApiError(served.policy.validation_code, describe(problems), status=400)
+            text = describe(problems, PATTERNS_IN_WORDS.get(served.id, overlays.NOTHING))
+            raise ApiError(served.policy.validation_code, text, status=400)
         if operation.refused is not None:
             refusal = operation.refused(parsed)
             if refusal is not None:
