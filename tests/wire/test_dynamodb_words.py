@@ -243,7 +243,7 @@ def test_an_update_may_put_a_sum_into_parentheses(tables: Any, plain_table: str)
     answer = tables.update_item(
         TableName=plain_table,
         Key={"id": {"S": "sum"}},
-        UpdateExpression="SET a = :five - (if_not_exists(a, :two) + :two)",
+        UpdateExpression="SET a = ((:five + :two) - :two) - (if_not_exists(a, :two) + :two)",
         ExpressionAttributeValues={":five": {"N": "5"}, ":two": {"N": "2"}},
         ReturnValues="UPDATED_NEW",
     )

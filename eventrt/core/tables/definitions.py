@@ -310,7 +310,7 @@ def changed_indexes(table: Table, asked: Asked, billing_mode: str) -> tuple[Inde
     Raises: TableError; LookupError: an index is not there, or there already (the argument is AWS's sentence).
     """
     indexes = {index.name: index for index in table.indexes}
-    types = {**table.attribute_types, **attribute_types(asked.get("AttributeDefinitions") or ())}
+    types: dict[str, KeyType] = {**table.attribute_types, **attribute_types(asked.get("AttributeDefinitions") or ())}
     for change in asked.get("GlobalSecondaryIndexUpdates") or ():
         if len(change) != 1:
             invalid("Exactly one of Create, Update and Delete must be specified for a GlobalSecondaryIndexUpdate")
@@ -344,7 +344,7 @@ def changed_indexes(table: Table, asked: Asked, billing_mode: str) -> tuple[Inde
 
 def kept_types(table: Table, asked: Asked, indexes: Sequence[Index]) -> dict[str, KeyType]:
     """Return the attribute definitions that keys still use after a change (raises TableError)."""
-    types = {**table.attribute_types, **attribute_types(asked.get("AttributeDefinitions") or ())}
+    types: dict[str, KeyType] = {**table.attribute_types, **attribute_types(asked.get("AttributeDefinitions") or ())}
     for name, kind in table.attribute_types.items():
         if types[name] != kind:
             invalid(f"Cannot change the type of attribute {name}")

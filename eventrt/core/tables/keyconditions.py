@@ -175,9 +175,10 @@ def _name(operand: Operand) -> str:
             if isinstance(operand, Literal)
             else "KeyConditionExpressions cannot contain nested operations"
         )
-    if len(operand.path) > 1:
+    name, *below = operand.path
+    if below:
         raise TableError("KeyConditionExpressions cannot have conditions on nested attributes")
-    return str(operand.path[0])
+    return str(name)
 
 
 def _placeholder(operand: Operand) -> str:

@@ -100,6 +100,8 @@ class _Parser:
     def __init__(self, reader: TokenReader) -> None:
         self.reader = reader
         self._depth = 0
+        self._parentheses: tuple[int, int] | None = None
+        """Where the last pair of parentheses stands: the tokens before the one and behind the other."""
 
     def update(self) -> Update:
         reader = self.reader
@@ -169,11 +171,15 @@ class _Parser:
         if token.kind == "name" and reader.peek().text == "(":
             return self._function(reader.advance())
         if token.kind == "operator" and token.text == "(":
+            outer = reader.position
             reader.advance()
-            if reader.token.text == "(":
-                raise reader.error("The expression has redundant parentheses;")
+            inner = reader.position
             operand = self._sum()
+            is_doubled = self._parentheses == (inner, reader.position)
             reader.expect(")")
+            if is_doubled:
+                raise reader.error("The expression has redundant parentheses;")
+            self._parentheses = (outer, reader.position)
             return operand
         return Stored(read_path(reader))
 

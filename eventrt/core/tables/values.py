@@ -79,6 +79,7 @@ def checked(value: Any, depth: int = 1) -> Value:
     """
     if value.__class__ is not dict:
         raise Malformed(_not_a("structure", value))
+    content: Any
     if len(value) == 1:
         [(tag, content)] = value.items()
     else:
