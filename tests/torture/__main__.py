@@ -13,7 +13,7 @@ import time
 import traceback
 from collections.abc import Callable
 
-from tests.torture import asynchronous, cuts, disks, kills, power, prefixes, signals, streams, stuck
+from tests.torture import asynchronous, cuts, disks, folders, kills, power, prefixes, signals, streams, stuck
 from tests.torture.laws import Books
 from tests.torture.scene import Progress, Scene
 
@@ -103,7 +103,8 @@ def _cuts(durability: str, run: Callable[[Scene, power.PowerDisk, int, Progress]
         if reason := power.why_not():
             raise Skipped(f"no power can be cut here: {reason}")
         with power.disk() as disk:
-            scene = Scene(rng, books, settings=_settings(durability), data=disk.folder / "data")
+            arguments = folders.configuration(disk.folder)
+            scene = Scene(rng, books, settings=_settings(durability), data=disk.folder / "data", arguments=arguments)
             try:
                 run(scene, disk, cycles, say)
             finally:
