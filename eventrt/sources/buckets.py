@@ -76,6 +76,8 @@ class Buckets:
             rules.check_write(conditions, present, draft.key)
         if bucket.has_object_lock:
             draft = draft._replace(lock=rules.default_lock(bucket, draft.lock, tx.now))
+        if present is not None or draft.body.extents or "notification" in bucket.settings:
+            tx.secure()  # more than one statement follows; a small object under a new key is one
         made = tx.objects.put(bucket, draft, replaces=present)
         if "notification" in bucket.settings and not (
             self._coalesces

