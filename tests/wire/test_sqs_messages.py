@@ -172,7 +172,7 @@ def test_message_attributes_come_back_with_the_digest_of_those_shown(sqs: Any, u
         (
             {"MessageAttributes": {"a": {"DataType": "String", "StringValue": "v", "StringListValues": ["v"]}}},
             "InvalidParameterValue",
-            None,
+            "Message (user) attribute list values in SendMessage operation are not supported.",
         ),
         (
             {"MessageDeduplicationId": "d"},
