@@ -21,7 +21,7 @@ from eventrt.core.tables.values import Item, Value, type_of
 T = TypeVar("T")
 
 _LONGEST_KEPT = 2048
-"""Characters of text and aliases; a parse of more is not kept: a cache must not be a place to fill memory from."""
+"""Characters of text, or of aliases; a parse of more is not kept: a cache must not be a place to fill memory from."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,26 +77,28 @@ class Expressions:
     Raises: TableError: a name or a value is wrong.
     """
 
-    __slots__ = ("_names", "_types", "_used_names", "_used_values", "values")
+    __slots__ = ("_is_kept", "_names", "_types", "_used_names", "_used_values", "values")
 
     def __init__(self, names: Mapping[str, str] | None = None, values: Mapping[str, Any] | None = None) -> None:
         self.values: Mapping[str, Value] = {}
         self._names: tuple[tuple[str, str], ...] = ()
         self._types: tuple[tuple[str, str], ...] = ()
+        self._is_kept = True
         if names is not None or values is not None:
             checked = Substitutions.of(names, values)
             self.values = checked.values
             self._names = tuple(checked.names.items())
             self._types = tuple([(name, type_of(value)) for name, value in checked.values.items()])
+            length = sum(map(len, checked.names)) + sum(map(len, checked.names.values())) + 8 * len(self._types)
+            self._is_kept = length <= _LONGEST_KEPT
         self._used_names: frozenset[str] = frozenset()
         self._used_values: frozenset[str] = frozenset()
 
     def _meaning(self, kind: str, text: str) -> Any:
-        length = len(text) + sum(len(alias) + len(name) for alias, name in self._names)
-        parse = _parse_kept if length + 8 * len(self._types) <= _LONGEST_KEPT else _parse
+        parse = _parse_kept if self._is_kept and len(text) <= _LONGEST_KEPT else _parse
         found = parse(kind, text, self._names, self._types)
-        self._used_names |= found.used_names
-        self._used_values |= found.used_values
+        self._used_names = self._used_names | found.used_names if self._used_names else found.used_names
+        self._used_values = self._used_values | found.used_values if self._used_values else found.used_values
         return found.meaning
 
     def clause(self, kind: str, text: str) -> Clause:
@@ -131,6 +133,9 @@ class Expressions:
 
     def check_all_used(self) -> None:
         """Refuse names and values that no expression of the request used."""
+        # What is used is given, so as many are the same ones.
+        if len(self._used_names) == len(self._names) and len(self._used_values) == len(self._types):
+            return
         unused = [alias for alias, _ in self._names if alias not in self._used_names]
         if unused:
             raise TableError(
