@@ -439,3 +439,24 @@ def test_a_presigned_address_must_be_well_formed(daemon: RunningDaemon, query: s
     answer = Raw(daemon, "GET", f"/some-bucket/k?X-Amz-Signature=0&{query}")
     assert (answer.status, answer.Code) == (400, "AuthorizationQueryParametersError")
     assert answer.Message.startswith(message)
+
+
+def test_nothing_is_restored_as_nothing_is_archived(s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k", StorageClass="STANDARD_IA")
+    told = error(lambda: s3.restore_object(Bucket=bucket, Key="k", RestoreRequest={"Days": 1}))
+    assert (told["Status"], told["Code"], told["StorageClass"]) == (403, "InvalidObjectState", "STANDARD_IA")
+    assert error(lambda: s3.restore_object(Bucket=bucket, Key="none", RestoreRequest={}))["Code"] == "NoSuchKey"
+
+
+def test_metadata_beyond_ascii_is_told_as_mails_tell_it(daemon: RunningDaemon, s3: Any, bucket: str) -> None:
+    value = "Ämazon".encode().decode("latin-1")
+    assert Raw(daemon, "PUT", f"/{bucket}/k", b"x", x_amz_meta_name=value).status == 200
+    encoded = base64.b64encode("Ämazon".encode()).decode()
+    assert s3.head_object(Bucket=bucket, Key="k")["Metadata"] == {"name": f"=?UTF-8?B?{encoded}?="}
+
+
+def test_a_document_without_a_set_of_tags_is_malformed(daemon: RunningDaemon, s3: Any, bucket: str) -> None:
+    s3.put_object(Bucket=bucket, Key="k")
+    assert Raw(daemon, "PUT", f"/{bucket}/k?tagging", b"<Tagging/>").Code == "MalformedXML"
+    assert Raw(daemon, "PUT", f"/{bucket}?tagging", b"<Tagging/>").Code == "MalformedXML"
+    assert Raw(daemon, "PUT", f"/{bucket}/k?tagging", b"<Tagging><TagSet/></Tagging>").status == 200

@@ -159,14 +159,7 @@ WRONG_INTEGERS: dict[str, dict[str, str]] = {
 """Services that name the parameter of the query string which is no integer, and how where not in the common words."""
 
 NEEDS_BODY: dict[str, frozenset[str]] = {
-    "s3": frozenset(
-        {
-            "PutBucketLifecycleConfiguration",
-            "PutObjectLegalHold",
-            "PutObjectLockConfiguration",
-            "PutObjectRetention",
-        }
-    )
+    "s3": frozenset({"PutBucketLifecycleConfiguration", "PutObjectLegalHold", "PutObjectRetention"})
 }
 """Operations whose body must come though the model does not require it."""
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from eventrt.aws.call import Answer, Call
 from eventrt.aws.protocol.overlays import HOST_ID
+from eventrt.aws.services.s3.object_settings import tags_in
 from eventrt.aws.services.s3.room import Request, S3Room, answers, empty, find_bucket
 from eventrt.core import lifecycle
 from eventrt.core.buckets import Bucket
@@ -231,7 +232,7 @@ class BucketSettings(Settings):
     @answers("PutBucketTagging")
     async def put_bucket_tagging(self, call: Call, request: Request) -> Answer:
         """Replace the bucket's tags."""
-        tags = read_tag_set((request.get("Tagging") or {}).get("TagSet") or (), of_bucket=True)
+        tags = read_tag_set(tags_in(request), of_bucket=True)
         return await self.keep(call, request, "tagging", tags or None, status=204)
 
     @answers("GetBucketTagging")

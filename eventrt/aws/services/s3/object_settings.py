@@ -1,6 +1,6 @@
 """What is set on an object beside its bytes: tags, access control list, retention, legal hold."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeVar
 
 import orjson
@@ -34,7 +34,7 @@ class ObjectSettings(S3Room):
     @answers("PutObjectTagging")
     async def put_object_tagging(self, call: Call, request: Request) -> Answer:
         """Replace an object's tags."""
-        tags = read_tag_set((request.get("Tagging") or {}).get("TagSet") or ())
+        tags = read_tag_set(tags_in(request))
         return await self._set_tags(call, request, tags, "s3:ObjectTagging:Put", 200)
 
     @answers("DeleteObjectTagging")
@@ -81,6 +81,19 @@ class ObjectSettings(S3Room):
         is_document = version.acl.startswith("{")
         kept = orjson.loads(version.acl) if is_document else {"canned": version.acl or "private"}
         return acl_document(kept, bucket)
+
+    # -- archives
+
+    @answers("RestoreObject")
+    async def restore_object(self, call: Call, request: Request) -> Answer:
+        """Refuse to bring an object back from an archive: none ever goes there."""
+        _, version, _ = await self._on_version(call, request, lambda *_: None, writes=False)
+        raise S3Refused(
+            "InvalidObjectState",
+            "Restore is not allowed for the object's current storage class",
+            status=403,
+            members={"StorageClass": version.storage_class},
+        )
 
     # -- retention and legal hold
 
@@ -138,6 +151,17 @@ class ObjectSettings(S3Room):
         if version.lock.legal_hold is None:
             raise _no_lock()
         return {"LegalHold": {"Status": "ON" if version.lock.legal_hold else "OFF"}}
+
+
+def tags_in(request: Request) -> Sequence[Mapping[str, Any]]:
+    """Return the tags of a request's document, which may be none.
+
+    Raises: S3Refused: MalformedXML: it has no TagSet.
+    """
+    found: Sequence[Mapping[str, Any]] | None = (request.get("Tagging") or {}).get("TagSet")
+    if found is None:
+        raise malformed_xml()
+    return found
 
 
 def _check_locks(bucket: Bucket) -> None:
