@@ -74,9 +74,7 @@ def statement_of(request: Mapping[str, Any], *, resource_arn: str) -> dict[str, 
     return statement
 
 
-def with_statement(
-    statements: Sequence[Mapping[str, Any]], added: Mapping[str, Any]
-) -> tuple[Mapping[str, Any], ...]:
+def with_statement(statements: Sequence[Mapping[str, Any]], added: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     """Return the statements with one more.
 
     Raises: Refused: its id is there already.
@@ -90,9 +88,7 @@ def with_statement(
     return (*statements, added)
 
 
-def without_statement(
-    statements: Sequence[Mapping[str, Any]], statement_id: str
-) -> tuple[Mapping[str, Any], ...]:
+def without_statement(statements: Sequence[Mapping[str, Any]], statement_id: str) -> tuple[Mapping[str, Any], ...]:
     """Return the statements without one.
 
     Raises: Refused: there is no policy, or none of its statements has that id.
@@ -101,9 +97,7 @@ def without_statement(
         raise Refused("ResourceNotFoundException", "No policy is associated with the given resource.")
     kept = tuple(statement for statement in statements if statement["Sid"] != statement_id)
     if len(kept) == len(statements):
-        raise Refused(
-            "ResourceNotFoundException", f"Statement {statement_id} is not found in resource policy."
-        )
+        raise Refused("ResourceNotFoundException", f"Statement {statement_id} is not found in resource policy.")
     return kept
 
 

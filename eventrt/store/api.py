@@ -5,9 +5,9 @@ a savepoint around each; a unit that raises is rolled back alone. The embedded s
 protocols with SQLite; another store is another `Tx`.
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Coroutine, Hashable
 from contextlib import AbstractContextManager
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from eventrt.store.asynchronous import AsynchronousRepository
 from eventrt.store.buckets import BucketRepository, ObjectRepository
@@ -119,7 +119,7 @@ class Watch(Protocol):
 class Store(Protocol):
     """Units of work in, answers out once they are on disk."""
 
-    async def write(self, work: Callable[[Tx], T], *, durable: bool = True, secured: bool = True) -> T:
+    def write(self, work: Callable[[Tx], T], *, durable: bool = True, secured: bool = True) -> Coroutine[Any, Any, T]:
         """Run one unit of work and return its value after the commit is on disk.
 
         Args:
@@ -131,7 +131,7 @@ class Store(Protocol):
         """
         ...
 
-    async def read(self, query: Callable[[Tx], T]) -> T:
+    def read(self, query: Callable[[Tx], T]) -> Coroutine[Any, Any, T]:
         """Run a query that changes nothing and return its value: short, indexed look-ups only."""
         ...
 

@@ -342,6 +342,7 @@ class Blobs:
                 await self._bell.wait()
             self._bell = anyio.Event()
             names, self._given_up = self._given_up, []
+            is_removed = False
             with anyio.CancelScope(shield=True):
                 is_removed = await self._remove_settled(names, settle)
             if not is_removed:

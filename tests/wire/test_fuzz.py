@@ -268,7 +268,9 @@ def assert_well(answer: tuple[int, dict[str, str], bytes], sent: Any) -> None:
     assert 200 <= status < 500, f"{status} {body[:500]!r} for {str(sent)[:2000]}"
     if status < 400:
         return
-    assert "x-amzn-requestid" in headers or "x-amz-request-id" in headers, f"{status} {body[:200]!r} for {str(sent)[:2000]}"
+    assert "x-amzn-requestid" in headers or "x-amz-request-id" in headers, (
+        f"{status} {body[:200]!r} for {str(sent)[:2000]}"
+    )
     if headers.get("content-type", "").startswith(("text/xml", "application/xml")):
         assert b"<Code>" in body or not body  # an answer to HEAD has none
     elif headers.get("content-type", "") == AwsCborCodec.content_type:

@@ -1,4 +1,4 @@
-'''The members ledger, one file or more per service: `sqs.toml`, `lambda.toml`, `lambda-<part>.toml`, `iam.toml`.
+"""The members ledger, one file or more per service: `sqs.toml`, `lambda.toml`, `lambda-<part>.toml`, `iam.toml`.
 
 A table per served operation; its keys are the operation's input members, dotted; its values say what eventrt does:
 
@@ -21,4 +21,4 @@ A table per served operation; its keys are the operation's input members, dotted
 
 `tests/unit/test_members.py` compares the files with botocore's models; a member that is named nowhere, or a name
 that does not exist, fails it.
-'''
+"""

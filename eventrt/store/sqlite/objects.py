@@ -123,8 +123,9 @@ class SqliteObjects(Uploads):
                 return None
             sql, parameters = f"SELECT {_COLUMNS} FROM object WHERE id = ?", (row_id,)
             row = self._execute(sql, parameters).fetchone()
-            fits = row is not None and row[1] == bucket.id and row[2] == key and row[3] == version_id
-            return _decode(row) if fits else None
+            if row is None or (row[1], row[2], row[3]) != (bucket.id, key, version_id):
+                return None
+            return _decode(row)
         current = self.current(bucket, key)
         if current is not None and not current.version_id:
             return current

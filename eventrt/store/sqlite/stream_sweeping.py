@@ -24,21 +24,27 @@ class SweptStreams(Protocol):
 
     def by_id(self, stream_id: int) -> Stream | None:
         """Return the stream of this number, or None."""
+        ...
 
     def load(self, stream_id: int) -> Stream:
         """Return a stream that is there, also one whose deletion has settled."""
+        ...
 
     def update(self, stream: Stream, **changes: Any) -> Stream:
         """Change members of a stream and return it as it is now."""
+        ...
 
     def delete(self, stream: Stream) -> None:
         """Take a stream away; its shards and chunks are left to the sweeper."""
+        ...
 
     def shard(self, shard_id: int) -> Shard | None:
         """Return the shard of this number as it is now, or None."""
+        ...
 
     def forget_shard(self, shard: Shard) -> None:
         """Drop a shard whose records are all gone."""
+        ...
 
 
 class StreamSweeping:
