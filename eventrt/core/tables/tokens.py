@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from eventrt.core.tables.errors import TableError
+from eventrt.core.tables.errors import Malformed, TableError
 from eventrt.core.tables.reserved import RESERVED_WORDS
-from eventrt.core.tables.values import Value, checked
+from eventrt.core.tables.values import Value, checked, not_a
 
 MAX_EXPRESSION_BYTES = 4096
 _TOKEN = re.compile(
@@ -42,6 +42,8 @@ class Substitutions:
     @classmethod
     def of(cls, names: Mapping[str, str] | None, values: Mapping[str, Mapping[str, Any]] | None) -> "Substitutions":
         """Check what the request brought (raises TableError)."""
+        if values is not None and values.__class__ is not dict:
+            raise Malformed(not_a("map", values))
         if names is not None and not names:
             raise TableError("ExpressionAttributeNames must not be empty")
         if values is not None and not values:

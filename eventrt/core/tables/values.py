@@ -48,7 +48,7 @@ def type_of(value: Value) -> str:
 def checked_item(item: Any) -> dict[str, Value]:
     """Return an item with every value checked and its numbers in canonical text (raises as `checked` does)."""
     if item.__class__ is not dict:
-        raise Malformed(_not_a("map", item))
+        raise Malformed(not_a("map", item))
     out: dict[str, Value] = {}
     for name, value in item.items():
         # Texts are what most attributes are, and whole numbers: they pass as they came.
@@ -78,7 +78,7 @@ def checked(value: Any, depth: int = 1) -> Value:
         Malformed: what stands there is not of the JSON type that the wire has for it.
     """
     if value.__class__ is not dict:
-        raise Malformed(_not_a("structure", value))
+        raise Malformed(not_a("structure", value))
     content: Any
     if len(value) == 1:
         [(tag, content)] = value.items()
@@ -121,7 +121,7 @@ def checked(value: Any, depth: int = 1) -> Value:
         return {tag: _checked_set(tag, content)}
     if content is None or tag not in _KNOWN:
         raise TableError("Supplied AttributeValue is empty, must contain exactly one of the supported datatypes")
-    raise Malformed(_not_a(_WIRE_TYPES[tag], content))
+    raise Malformed(not_a(_WIRE_TYPES[tag], content))
 
 
 def _check_depth(depth: int) -> None:
@@ -134,14 +134,14 @@ def _bytes_of(content: Any) -> bytes:
     if content.__class__ is bytes:
         return bytes(content)
     if content.__class__ is not str:
-        raise Malformed(_not_a("Blob", content))
+        raise Malformed(not_a("Blob", content))
     try:
         return base64.b64decode(content, validate=True)
     except (binascii.Error, ValueError):
         raise Malformed("Invalid base64 in a binary value") from None
 
 
-def _not_a(wanted: str, value: Any) -> str:
+def not_a(wanted: str, value: Any) -> str:
     """Return how the wire's parser refuses a value of another type."""
     if value.__class__ is dict:
         return "Start of structure or map found where not expected"
@@ -162,7 +162,7 @@ def _checked_set(tag: str, content: list[Any]) -> list[Any]:
     else:
         for member in content:
             if member.__class__ is not str:
-                raise Malformed(_not_a("String", member))
+                raise Malformed(not_a("String", member))
         members = [canonical(member) for member in content] if tag == "NS" else list(content)
     if len(set(members)) != len(members):
         if tag == "NS":

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from eventrt.core.tables.errors import TableError
+from eventrt.core.tables.errors import Malformed, TableError
 from eventrt.core.tables.expressions import Expressions
 from eventrt.core.tables.projections import project
 from eventrt.core.tables.updates import apply_update
@@ -237,3 +237,9 @@ def test_a_projection_shows_the_named_parts_nested_as_they_were() -> None:
         "m": {"M": {"y": {"M": {"z": {"S": "zz"}}}}},
         "l": {"L": [{"N": "1"}, {"M": {"deep": {"BOOL": True}}}]},
     }
+
+
+@pytest.mark.parametrize("values", ["text", ["list"], True, 1])
+def test_values_that_are_no_map_are_malformed(values: Any) -> None:
+    with pytest.raises(Malformed):
+        Expressions(None, values)
