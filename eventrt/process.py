@@ -5,8 +5,10 @@ order it starts and stops, is `daemon`'s business.
 """
 
 import asyncio
+import errno
 import ipaddress
 import os
+import re
 import resource
 import signal
 import socket
@@ -26,6 +28,12 @@ EX_DATAERR, EX_SOFTWARE, EX_CANTCREAT, EX_TEMPFAIL, EX_CONFIG = 65, 70, 73, 75, 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP)
 FORCED_STOP_LIMIT_S = 3.0
 """After a second signal: how long the process may take to let go before it is ended regardless."""
+
+_BIND_ADVICE = {
+    errno.EADDRINUSE: ("stop what listens there, or choose another with --port", EX_TEMPFAIL),
+    errno.EADDRNOTAVAIL: ("it is no address of this machine, choose another with --host", EX_CONFIG),
+    errno.EACCES: ("ports below 1024 are for the superuser, choose another with --port", EX_CONFIG),
+}
 
 _LOG = structlog.get_logger("eventrt.daemon")
 
@@ -112,10 +120,13 @@ def refuse_open_door(settings: Settings, *, insecure: bool) -> None:
 
     Raises: StartupError: another address than loopback, auth.mode none, and --insecure not given.
     """
-    if settings.auth.mode == "sigv4" or insecure or is_loopback(settings.server.host):
+    host = settings.server.host
+    if re.fullmatch(r"[^:]*:\d+", host):
+        raise StartupError(f"{host} is an address with a port; give the port with --port", exit_code=EX_CONFIG)
+    if settings.auth.mode == "sigv4" or insecure or is_loopback(host):
         return
     raise StartupError(
-        f"listening on {settings.server.host} would let anybody in: give --auth sigv4 with keys, or --insecure",
+        f"listening on {host or 'every address'} would let anybody in: give --auth sigv4 with keys, or --insecure",
         exit_code=EX_CONFIG,
     )
 
@@ -144,10 +155,8 @@ def bind(host: str, port: int) -> socket.socket:
         bound.bind(address)
     except OSError as error:
         bound.close()
-        raise StartupError(
-            f"cannot listen on {host}:{port}: {error.strerror}; stop what listens there, or choose another with --port",
-            exit_code=EX_TEMPFAIL,
-        ) from error
+        advice, code = _BIND_ADVICE.get(error.errno or 0, ("choose another with --host or --port", EX_CONFIG))
+        raise StartupError(f"cannot listen on {host}:{port}: {error.strerror}; {advice}", exit_code=code) from error
     return bound
 
 

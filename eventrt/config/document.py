@@ -54,6 +54,10 @@ def read_document(file: Path) -> Document:
         values = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise WrongConfiguration([_syntax_mistake(file, text, str(error))]) from error
+    except RecursionError as error:
+        raise WrongConfiguration([Mistake(str(file), 0, 0, "nests too deeply to be read")]) from error
+    except ValueError as error:  # a number of more digits than Python takes, or a date there is not
+        raise WrongConfiguration([Mistake(str(file), 0, 0, f"holds a value that cannot be read: {error}")]) from error
     return Document(file, values, Positions(text))
 
 

@@ -279,7 +279,8 @@ def _show(value: object) -> str:
         return "a table"
     if isinstance(value, list | tuple):
         return "a list"
-    return str(value)
+    text = str(value)
+    return text if len(text) <= 80 else f"{text[:77]}..."
 
 
 def _apply_environment(

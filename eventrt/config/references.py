@@ -131,10 +131,23 @@ class _Checker:
             yield self._wrong((*path, "bucket"), message, did_you_mean(declared.bucket, names), warning=True)
         if path in self._partial or len(declared.targets) != 1:
             return
+        where = {"account": declared.account, "region": declared.region}
+        if declared.queue and requests.queue_arn(declared.queue, **where) not in self._queues:
+            yield from self._not_declared("queue", declared.queue, (*path, "queue"), self._declared.queues)
+        if declared.function and requests.function_arn(declared.function, **where) not in self._functions:
+            yield from self._not_declared("function", declared.function, (*path, "function"), self._declared.functions)
         try:
             notifications.read(requests.notification_request([declared]))
         except Refused as refused:
             yield self._wrong((*path, "events"), refused.message)
+
+    def _not_declared(
+        self, kind: str, name: str, path: tuple[str | int, ...], things: Sequence[DeclaredFunction | DeclaredQueue]
+    ) -> Iterator[Mistake]:
+        """Warn of a name that stands for nothing declared, unless it is an ARN: it may have been made by the API."""
+        if not name.startswith("arn:"):
+            message = f'no {kind} "{name}" is declared; it has to be there when the daemon starts'
+            yield self._wrong(path, message, did_you_mean(name, [thing.name for thing in things]), warning=True)
 
     # -- functions
 

@@ -6,6 +6,7 @@ sysexits.h.
 """
 
 import os
+import re
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -16,21 +17,44 @@ from eventrt import __version__
 if TYPE_CHECKING:
     from eventrt.config import Settings
 
-EX_DATAERR, EX_UNAVAILABLE, EX_CONFIG = 65, 69, 78
+EX_USAGE, EX_DATAERR, EX_UNAVAILABLE, EX_CONFIG = 64, 65, 69, 78
 CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+EPILOG = """\b
+First steps:
+  eventrt serve                          serve on http://127.0.0.1:4566; keep all in ./.eventrt
+  aws --endpoint-url http://127.0.0.1:4566 sqs create-queue --queue-name jobs
+  eventrt status                         see what is there and what it does
+  eventrt logs FUNCTION -f               follow what a function prints
+
+Queues, functions and what ties them can also be declared in a file: eventrt serve --config FILE.
+"""
 
 
-@click.group(context_settings=CONTEXT)
+class InOrder(click.Group):
+    """A group that lists its commands in the order of use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the names of the commands."""
+        return list(self.commands)
+
+
+def _account(_: click.Context, __: click.Parameter, value: str) -> str:
+    if not re.fullmatch(r"\d{12}", value, re.ASCII):
+        raise click.BadParameter(f"an account has 12 digits, not {value!r}")
+    return value
+
+
+@click.group(cls=InOrder, context_settings=CONTEXT, epilog=EPILOG)
 @click.version_option(__version__, prog_name="eventrt")
 def cli() -> None:
-    """Run AWS queues and functions on this machine, durably."""
+    """Run AWS's queues, streams, tables, buckets and functions on this machine, durably."""
 
 
 @cli.command()
 @click.option("--config", "config_file", metavar="FILE", help="The TOML file to read (EVENTRT_CONFIG).")
-@click.option("--host", metavar="ADDRESS", help="The address to listen on (EVENTRT_HOST).")
-@click.option("--port", metavar="NUMBER", type=int, help="The port to listen on; 0 takes a free one (EVENTRT_PORT).")
-@click.option("--data-dir", metavar="DIRECTORY", help="Where everything is kept (EVENTRT_DATA_DIR).")
+@click.option("--host", metavar="ADDRESS", help="The address to listen on; 127.0.0.1 (EVENTRT_HOST).")
+@click.option("--port", metavar="NUMBER", type=int, help="The port; 4566, 0 takes a free one (EVENTRT_PORT).")
+@click.option("--data-dir", metavar="DIRECTORY", help="Where everything is kept; .eventrt (EVENTRT_DATA_DIR).")
 @click.option("--auth", type=click.Choice(["none", "sigv4"]), help="Take any credentials, or verify signatures.")
 @click.option("--insecure", is_flag=True, help="Listen beyond loopback without verifying signatures.")
 @click.option("--test-clock", is_flag=True, help="Let /_eventrt/clock move the clock.")
@@ -51,6 +75,8 @@ def serve(
 
     Every setting can be given in the file, as an environment variable EVENTRT_<SECTION>_<NAME>, and the most
     used ones here; the command line wins over the environment, and that over the file.
+
+    The first SIGTERM or Ctrl-C lets what runs finish within runtime.stop_grace_s; a second one ends it now.
     """
     from eventrt.config import WrongConfiguration, config_path, load
 
@@ -85,7 +111,9 @@ def serve(
 @cli.command()
 @click.argument("file", metavar="FILE")
 def check(file: str) -> None:
-    """Say everything that is wrong with a configuration file, with line and column.
+    """Say all that is wrong with a configuration file.
+
+    Each mistake comes with line, column, and what was probably meant.
 
     Exits with 0 when it is right, 65 when it is no TOML or cannot be read, 78 when what it says is wrong.
     """
@@ -104,41 +132,46 @@ def check(file: str) -> None:
 
 
 @cli.command()
-@click.option("--account", default="000000000000", show_default=True, help="Whose queues and functions.")
+@click.option(
+    "--account", default="000000000000", show_default=True, callback=_account, help="Whose queues and functions."
+)
 @click.option("--region", default=None, help="The region; AWS_REGION, AWS_DEFAULT_REGION, else us-east-1.")
 @click.option("--endpoint-url", metavar="URL", help="Where the daemon listens (EVENTRT_ENDPOINT_URL).")
 def status(account: str, region: str | None, endpoint_url: str | None) -> None:
-    """Show what the daemon is doing: its rooms, queues, functions and mappings."""
-    from eventrt.console.client import Client, Unreachable
+    """Show what a running daemon does."""
+    from eventrt.console.client import Client, Unreachable, WrongUrl
     from eventrt.console.pages import show_status
 
     try:
         show_status(Client(endpoint_url), account=account, region=_region(region))
+    except WrongUrl as error:
+        _fail(error, EX_USAGE)
     except Unreachable as error:
-        _unreachable(error)
+        _fail(error, EX_UNAVAILABLE)
 
 
 @cli.command()
 @click.argument("function")
 @click.option("-f", "--follow", is_flag=True, help="Stay, and show what comes.")
 @click.option("-n", "--tail", type=click.IntRange(0, 1_000_000), default=1000, show_default=True, help="Lines to show.")
-@click.option("--account", default="000000000000", show_default=True, help="The function's account.")
+@click.option("--account", default="000000000000", show_default=True, callback=_account, help="The function's account.")
 @click.option("--region", default=None, help="The function's region; AWS_REGION, AWS_DEFAULT_REGION, else us-east-1.")
 @click.option("--endpoint-url", metavar="URL", help="Where the daemon listens (EVENTRT_ENDPOINT_URL).")
 def logs(function: str, follow: bool, tail: int, account: str, region: str | None, endpoint_url: str | None) -> None:
     """Show what FUNCTION printed."""
-    from eventrt.console.client import Client, NotFound, Unreachable
+    from eventrt.console.client import Client, NotFound, Unreachable, WrongUrl
 
     try:
         client = Client(endpoint_url)
         for chunk in client.function_log(function, account=account, region=_region(region), follow=follow, tail=tail):
             sys.stdout.buffer.write(chunk)
             sys.stdout.buffer.flush()
+    except WrongUrl as error:
+        _fail(error, EX_USAGE)
     except NotFound as error:
-        click.echo(f"eventrt: {error}", err=True)
-        sys.exit(EX_DATAERR)
+        _fail(error, EX_DATAERR)
     except Unreachable as error:
-        _unreachable(error)
+        _fail(error, EX_UNAVAILABLE)
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
@@ -154,9 +187,9 @@ def _find_interpreter(runtime: str, settings: "Settings") -> tuple[str | None, b
     return f"{found.name} ({found.path})", found.exact
 
 
-def _unreachable(error: Exception) -> NoReturn:
+def _fail(error: Exception, code: int) -> NoReturn:
     click.echo(f"eventrt: {error}", err=True)
-    sys.exit(EX_UNAVAILABLE)
+    sys.exit(code)
 
 
 def _region(option: str | None) -> str:

@@ -17,6 +17,10 @@ class Unreachable(EventrtError):  # noqa: N818 - a state of the world
     """No daemon answers there."""
 
 
+class WrongUrl(EventrtError):  # noqa: N818 - what it is
+    """An endpoint that is no URL a daemon could have."""
+
+
 class NotFound(EventrtError):  # noqa: N818 - an answer
     """The daemon knows no such thing."""
 
@@ -26,14 +30,20 @@ class Client:
 
     Args: url: its endpoint; else EVENTRT_ENDPOINT_URL, else EVENTRT_HOST and EVENTRT_PORT, else the default
     port.
+    Raises: WrongUrl: it is none.
     """
 
     def __init__(self, url: str | None = None) -> None:
         host = os.environ.get("EVENTRT_HOST", "127.0.0.1")
         port = os.environ.get("EVENTRT_PORT", "4566")
         self.url = url or os.environ.get("EVENTRT_ENDPOINT_URL") or f"http://{host}:{port}"
-        parts = urlsplit(self.url if "//" in self.url else f"http://{self.url}")
-        self._host, self._port = parts.hostname or "127.0.0.1", parts.port or 4566
+        try:
+            parts = urlsplit(self.url if "//" in self.url else f"http://{self.url}")
+            self._host, self._port = parts.hostname or "", parts.port or 4566
+        except ValueError as error:
+            raise WrongUrl(f"{self.url} is no URL: {error}; write it as {DEFAULT_URL}") from error
+        if parts.scheme != "http" or not self._host:
+            raise WrongUrl(f"{self.url} is no URL of a daemon; write it as {DEFAULT_URL}")
 
     def get(self, path: str, **query: str) -> dict[str, Any]:
         """Return the JSON answer of a control path.
@@ -55,7 +65,7 @@ class Client:
     def function_log(self, function: str, *, account: str, region: str, follow: bool, tail: int) -> Iterator[bytes]:
         """Yield a function's log in pieces, as they come."""
         query = {"account": account, "region": region, "follow": str(follow).lower(), "tail": str(tail)}
-        path = f"/_eventrt/functions/{quote(function, safe='')}/logs"
+        path = f"/_eventrt/functions/{quote(function, safe='', errors='replace')}/logs"
         connection, response = self._open(path, query, timeout_s=None if follow else 30.0)
         try:
             if response.status != 200:

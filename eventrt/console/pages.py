@@ -22,6 +22,8 @@ def show_status(client: Client, *, account: str, region: str) -> None:
     click.echo(f"eventrt {health['version']} at {client.url}, account {account}, region {region}")
     if clock["controllable"] and abs(clock["offset_s"]) >= 1:
         click.echo(f"the clock is {clock['offset_s']:.0f} s ahead of the wall clock, rate {clock['rate']:g}")
+    if not (queues or functions or mappings):
+        click.echo("there are no queues, functions or mappings here; is it the right account and region?")
     rooms = [(name, facts.get("status", ""), _facts(facts)) for name, facts in health["rooms"].items()]
     _table(("ROOM", "STATUS", ""), rooms)
     _table(

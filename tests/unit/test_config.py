@@ -238,6 +238,17 @@ def test_a_thing_with_a_mistake_is_still_there_for_those_that_name_it(written) -
     ]
 
 
+def test_whom_a_notification_tells_should_be_there(written) -> None:
+    file = written(
+        FUNCTION + "[[buckets]]\nname = 'pics'\n"
+        "[[notifications]]\nbucket = 'pics'\nfunction = 'g'\n"
+        "[[notifications]]\nbucket = 'pics'\nqueue = 'arn:aws:sqs:us-east-1:000000000000:by-hand'\nprefix = 'x'\n"
+    )
+    outcome = check(file, environment={})
+    assert [(mistake.line, mistake.is_warning) for mistake in outcome.mistakes] == [(9, True)]
+    assert outcome.mistakes[0].message == 'no function "g" is declared; it has to be there when the daemon starts'
+
+
 def test_a_missing_interpreter_is_told_beside_other_mistakes(written) -> None:
     file = written(FUNCTION.replace("'code'", "'cod'") + "timeout_s = 0\n")
     outcome = check(file, environment={}, find_interpreter=lambda runtime, settings: (None, False))

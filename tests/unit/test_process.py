@@ -61,8 +61,14 @@ def test_a_taken_port_is_a_clear_refusal() -> None:
 
 
 def test_a_name_that_is_no_address_of_this_machine_is_a_clear_refusal() -> None:
-    with pytest.raises(StartupError, match="cannot listen on"):
+    with pytest.raises(StartupError, match="choose another with --host"):
         bind("203.0.113.7", 0)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:80", "localhost:4566"])
+def test_a_port_in_the_address_is_told_where_it_belongs(host: str) -> None:
+    with pytest.raises(StartupError, match="give the port with --port"):
+        refuse_open_door(load(None, environment={"EVENTRT_HOST": host}), insecure=True)
 
 
 def test_a_listener_everywhere_is_called_by_the_machines_name() -> None:

@@ -49,7 +49,7 @@ def test_the_declared_examples_of_the_reference_file_are_right(tmp_path: Path) -
     file.write_text("\n".join(kept))
     outcome = check(file, environment={})
     assert [str(mistake) for mistake in outcome.mistakes] == []
-    assert outcome.summary == "1 functions, 1 queues, 1 streams, 1 tables, 1 mappings"
+    assert outcome.summary == ("1 function, 1 queue, 1 stream, 1 table, 1 bucket, 1 notification, 1 mapping")
 
 
 @pytest.mark.parametrize("name", ["demo", "orders"])

@@ -154,9 +154,9 @@ class Engine(Generic[TxT]):
             os.chmod(self.directory, 0o700)
             self._lock_fd = os.open(self.directory / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
+            what = "is not writable" if self.directory.is_dir() else "cannot be made"
             raise StartupError(
-                f"the data directory {self.directory} is not writable: {error.strerror}; "
-                "choose another with --data-dir",
+                f"the data directory {self.directory} {what}: {error.strerror}; choose another with --data-dir",
                 exit_code=73,
             ) from error
         try:
