@@ -229,7 +229,6 @@ def test_what_is_not_served_says_so(s3: Any, bucket: str) -> None:
     select = {"Expression": "SELECT 1", "ExpressionType": "SQL", "InputSerialization": {"CSV": {}}}
     replication = {"Role": "arn:aws:iam::000000000000:role/r", "Rules": []}
     for call in (
-        lambda: s3.restore_object(**where, RestoreRequest={"Days": 1}),
         lambda: s3.select_object_content(**where, **select, OutputSerialization={"CSV": {}}),
         lambda: s3.get_object_torrent(**where),
         lambda: s3.put_bucket_replication(Bucket=bucket, ReplicationConfiguration=replication),
