@@ -302,8 +302,8 @@ class Daemon:
         }
 
     async def _note_clock(self) -> None:
-        """Have the clock's moment on disk: each commit carries it."""
-        await self.store.write(lambda tx: None)
+        """Have the clock's moment on disk."""
+        await self.store.write(lambda tx: tx.notes.note_moment())
 
     async def _keep_noting_clock(self) -> None:
         """While a test clock runs at a rate of its own, note its moment every second; a restart goes on from there."""

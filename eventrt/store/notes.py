@@ -14,6 +14,10 @@ class NoteRepository(Protocol):
         """Write a note, in place of the one of its name."""
         ...
 
+    def note_moment(self) -> None:
+        """Have this commit carry the clock's moment, however little it moved since the last one."""
+        ...
+
     def last_moment(self) -> float | None:
         """Return the last moment any daemon noted here (it is noted with every commit); None in a new store."""
         ...

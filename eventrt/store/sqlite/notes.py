@@ -31,6 +31,10 @@ class SqliteNotes:
             (name, text),
         )
 
+    def note_moment(self) -> None:
+        """Have this commit carry the clock's moment, however little it moved since the last one."""
+        self._noted_at = float("-inf")
+
     def last_moment(self) -> float | None:
         """Return the last moment that was noted."""
         text = self.get(_CLOCK)
