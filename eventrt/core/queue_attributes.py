@@ -224,12 +224,13 @@ def merged(present: Mapping[str, str], changes: Mapping[str, str | None]) -> dic
 def first_difference(present: Mapping[str, str], asked: Mapping[str, str], *, is_fifo: bool) -> str | None:
     """Return the name of the first attribute in `asked` that differs from what the queue has, or None.
 
-    Attributes that are not mentioned are not compared: CreateQueue again is the same queue.
+    Attributes that are not mentioned are not compared: CreateQueue again is the same queue. Policies that are the same
+    JSON are the same policy.
     """
     defaults = {**DEFAULTS, **(FIFO_DEFAULTS if is_fifo else {}), "SqsManagedSseEnabled": "true"}
     for name, value in asked.items():
         have = present.get(name, defaults.get(name, "300" if name == "KmsDataKeyReusePeriodSeconds" else ""))
-        if have != value:
+        if have != value and not (name == "Policy" and have and _json_map(have) == _json_map(value)):
             return name
     return None
 

@@ -234,6 +234,11 @@ def test_create_again_compares_only_what_is_mentioned_with_what_the_queue_has() 
     assert rules.first_difference(present, {"VisibilityTimeout": "5", "DelaySeconds": "0"}, is_fifo=False) is None
     assert rules.first_difference(present, {"VisibilityTimeout": "6"}, is_fifo=False) == "VisibilityTimeout"
     assert rules.first_difference(present, {"DelaySeconds": "1"}, is_fifo=False) == "DelaySeconds"
+    policy = '{"Version":"2012-10-17","Statement":[]}'
+    again, other = '{ "Statement": [], "Version": "2012-10-17" }', '{"Statement":[]}'
+    assert rules.first_difference({"Policy": policy}, {"Policy": again}, is_fifo=False) is None
+    assert rules.first_difference({"Policy": policy}, {"Policy": other}, is_fifo=False) == "Policy"
+    assert rules.first_difference({}, {"Policy": policy}, is_fifo=False) == "Policy"
 
 
 def test_all_shows_defaults_counts_and_what_was_set_but_nothing_unset() -> None:
