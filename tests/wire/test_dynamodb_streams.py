@@ -199,6 +199,9 @@ def test_iterators_begin_where_they_say(daemon: RunningDaemon, tables: Any, stre
     for kind, more in (("LATEST", {"SequenceNumber": numbers[1]}), ("TRIM_HORIZON", {"SequenceNumber": numbers[1]})):
         asked = {"StreamArn": arn, "ShardId": shard["ShardId"], "ShardIteratorType": kind, **more}
         assert error_of(streams.get_shard_iterator, **asked)[0] == "ValidationException"
+    for number in ("1" * 25, "9" * 25, "0" * 25, str(int(numbers[-1]) + 5)):  # no number of any record
+        asked = {"StreamArn": arn, "ShardId": shard["ShardId"], "ShardIteratorType": "AFTER_SEQUENCE_NUMBER"}
+        assert error_of(streams.get_shard_iterator, SequenceNumber=number, **asked)[0] == "ValidationException"
     daemon.advance(15 * 60 + 1)
     code, _ = error_of(streams.get_records, ShardIterator=first["NextShardIterator"])
     assert code == "ExpiredIteratorException"

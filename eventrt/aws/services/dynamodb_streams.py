@@ -210,8 +210,9 @@ def _place(tx: Tx, stream: Stream, shard: Shard, request: Request) -> int:
     if "SequenceNumber" not in request:
         raise TableError(f"SequenceNumber must be specified when ShardIteratorType is {kind}")
     sequence = sequence_of(request["SequenceNumber"])
-    last = shard.last_sequence
-    if sequence is None or sequence < shard.first_sequence or (last is not None and sequence > last):
+    last = shard.last_sequence if shard.last_sequence is not None else shelf.latest(tx, shard)
+    # A shard without records has a first number, too: clients begin there.
+    if sequence is None or not shard.first_sequence <= sequence <= max(last, shard.first_sequence):
         raise TableError(
             f"Invalid SequenceNumber. Sequence number {request['SequenceNumber']} is not in shard {request['ShardId']}"
         )
