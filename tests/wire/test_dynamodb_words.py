@@ -64,6 +64,7 @@ def indexed_table(tables: Any) -> str:
         ({"BS": []}, f"{INVALID}Binary sets should not be empty"),
         ({"SS": ["a", "a"]}, f"{INVALID}Input collection [a, a] contains duplicates."),
         ({"NS": ["1", "1.0"]}, "Input collection contains duplicates"),
+        ({"M": {"": {"S": "a"}}}, f"{INVALID}An attribute name must not be empty"),
         ({"BS": [b"b", b"b"]}, f"{INVALID}Input collection [Yg==, Yg==]of type BS contains duplicates."),
     ],
 )

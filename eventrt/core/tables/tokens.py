@@ -48,9 +48,13 @@ class Substitutions:
             raise TableError("ExpressionAttributeNames must not be empty")
         if values is not None and not values:
             raise TableError("ExpressionAttributeValues must not be empty")
-        for alias in names or ():
+        for alias, name in (names or {}).items():
             if not _ALIAS.fullmatch(alias):
                 raise TableError(f'ExpressionAttributeNames contains invalid key: Syntax error; key: "{alias}"')
+            if not name:
+                raise TableError(
+                    f"ExpressionAttributeNames contains invalid value: Empty attribute name for key {alias}"
+                )
         checked_values: dict[str, Value] = {}
         for key, value in (values or {}).items():
             if not _PLACEHOLDER.fullmatch(key):

@@ -33,6 +33,7 @@ _WIRE_TYPES = {
 MAX_DEPTH = 32
 MAX_NAME_BYTES = 65_535
 MAX_ITEM_BYTES = 400 * 1024
+EMPTY_NAME = "One or more parameter values were invalid: An attribute name must not be empty"
 _EMPTY_SETS = {
     "SS": "An string set  may not be empty",
     "NS": "An number set  may not be empty",
@@ -50,6 +51,8 @@ def checked_item(item: Any) -> dict[str, Value]:
     if item.__class__ is not dict:
         raise Malformed(not_a("map", item))
     out: dict[str, Value] = {}
+    if "" in item:
+        raise TableError(EMPTY_NAME)
     for name, value in item.items():
         # Texts are what most attributes are, and whole numbers: they pass as they came.
         if value.__class__ is dict and len(value) == 1:
@@ -112,6 +115,8 @@ def checked(value: Any, depth: int = 1) -> Value:
     elif tag == "M":
         if content.__class__ is dict:
             _check_depth(depth)
+            if "" in content:
+                raise TableError(EMPTY_NAME)
             return {"M": {name: checked(inner, depth + 1) for name, inner in content.items()}}
     elif tag == "L":
         if content.__class__ is list:
