@@ -207,7 +207,10 @@ class Api:
             self._connection = None
 
     def request(self, method: str, path: str, headers: dict[str, str], body: bytes) -> bytes:
-        """Return the body of an answer."""
+        """Return the body of an answer; a connection that the daemon closed while it was idle is opened anew."""
+        kept = self._connection.sock if self._connection is not None else None
+        if kept is not None and select.select([kept], [], [], 0)[0]:  # nothing is due: it can only be the end
+            self.close()
         if self._connection is None:
             self._connection = http.client.HTTPConnection(*self._address, timeout=60.0)
             self._connection.connect()
