@@ -125,8 +125,9 @@ class Store(Protocol):
         Args:
             durable: False returns as soon as the unit has run; it is in the next commit, and may be lost to a kill
                 before it. Only for what may be lost: leases, never settles nor answers.
-            secured: False is for units that raise before they write, and write with one statement, or call
-                `Tx.secure` before: they spare themselves the savepoint.
+            secured: False is for units that refuse before they write, so that only a failing store stops them in
+                between, or that call `Tx.secure` first: they spare themselves the savepoint. A unit that breaks this
+                takes along all that would have been committed with it; nobody was answered yet.
         Raises: StoreFull: the disk has no room; nothing was kept. Whatever the unit raises, after its rollback.
         """
         ...
