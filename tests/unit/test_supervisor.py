@@ -279,7 +279,7 @@ async def test_batches_that_wait_for_a_slot_keep_their_leases(tmp_path: Path) ->
             return Succeeded(b"null")
 
         h.invoker.behave = lambda invocation: behave()
-        await h.map("q.fifo", "f", ScalingConfig={"MaximumConcurrency": 2})
+        await h.map("q.fifo", "f", BatchSize=1, ScalingConfig={"MaximumConcurrency": 2})
         await h.store.write(
             lambda tx: [
                 queues.send(tx, queue, [MessageDraft(group, "0" * 32, group_id=group, deduplication_id=group)])
