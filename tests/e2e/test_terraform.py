@@ -1,18 +1,14 @@
 """Terraform with the AWS provider: create, use, no difference, change, destroy; nothing is left."""
 
 import json
-import os
-import shutil
-import subprocess
 import time
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.bench.client import runtime_name
+from tests.e2e.terraforming import ACCOUNT, Terraform, provider, write_archive
 from tests.running import RunningDaemon
 
 pytestmark = pytest.mark.timeout(900)
@@ -30,31 +26,9 @@ def handler(event, context):
     return {"batchItemFailures": failures, "stage": os.environ["STAGE"]}
 """
 
-CONFIGURATION = """
-terraform {
-  required_providers {
-    aws = {
-      source  = "hashicorp/aws"
-      version = "~> 5.0"
-    }
-  }
-}
-
-provider "aws" {
-  region                      = "us-east-1"
-  access_key                  = "123456789012"
-  secret_key                  = "secret"
-  skip_credentials_validation = true
-  skip_metadata_api_check     = true
-  endpoints {
-    iam    = var.url
-    lambda = var.url
-    sqs    = var.url
-    sts    = var.url
-  }
-}
-
-variable "url" { type = string }
+CONFIGURATION = (
+    provider("iam", "lambda", "sqs")
+    + """
 variable "archive" { type = string }
 variable "stage" { type = string }
 variable "runtime" { type = string }
@@ -207,60 +181,15 @@ output "dead" { value = aws_sqs_queue.dead.url }
 output "results" { value = aws_sqs_queue.plain.url }
 output "account" { value = data.aws_caller_identity.me.account_id }
 """
-
-
-class Terraform:
-    """Terraform in a folder of its own, against one daemon."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self._folder = folder
-        self._variables = {"url": url, "archive": str(folder / "app.zip"), "runtime": runtime_name()}
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_VAR_"))}
-        self._environment = {**kept, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "TF_INPUT": "0"}
-        (folder / "main.tf").write_text(CONFIGURATION)
-
-    def write_archive(self, source: str) -> None:
-        """Write the function's package; the same source gives the same bytes."""
-        with zipfile.ZipFile(self._folder / "app.zip", "w") as package:
-            package.writestr(zipfile.ZipInfo("app.py", (2025, 1, 1, 0, 0, 0)), source)
-
-    def run(self, *arguments: str, stage: str | None = None, codes: tuple[int, ...] = (0,)) -> tuple[int, str]:
-        """Run a command and return its exit code and output."""
-        variables = {} if stage is None else {**self._variables, "stage": stage}
-        command = ["terraform", *arguments, *(f"-var={name}={value}" for name, value in variables.items())]
-        done = subprocess.run(
-            command, cwd=self._folder, env=self._environment, capture_output=True, text=True, timeout=400
-        )
-        assert done.returncode in codes, f"terraform {arguments[0]}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.returncode, done.stdout
-
-    def outputs(self) -> dict[str, str]:
-        """Return the outputs of the last apply."""
-        shown = json.loads(self.run("output", "-json")[1])
-        return {name: entry["value"] for name, entry in shown.items()}
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[RunningDaemon]:
-    running = RunningDaemon(tmp_path / "data", test_clock=False)
-    running.start()
-    yield running
-    running.close_clients()
-    assert running.stop() == 0
+)
 
 
 @pytest.fixture
 def terraform(tmp_path: Path, daemon: RunningDaemon) -> Terraform:
-    if shutil.which("terraform") is None:
-        pytest.skip("terraform is not on PATH")
-    folder = tmp_path / "infra"
-    folder.mkdir()
-    made = Terraform(folder, daemon.url)
-    made.write_archive(HANDLER)
-    code, _ = made.run("init", "-backend=false", codes=(0, 1))
-    if code:
-        pytest.skip("terraform cannot find the AWS provider: neither a filesystem mirror nor the registry has it")
-    return made
+    archive = write_archive(tmp_path / "app.zip", HANDLER)
+    return Terraform(
+        tmp_path / "infra", CONFIGURATION, url=daemon.url, archive=archive, runtime=runtime_name()
+    ).initialise()
 
 
 def receive_all(sqs: Any, url: str, count: int, *, timeout_s: float = 30.0) -> list[str]:
@@ -276,18 +205,16 @@ def receive_all(sqs: Any, url: str, count: int, *, timeout_s: float = 30.0) -> l
 
 
 def test_a_stack_is_made_used_changed_and_destroyed_without_a_difference_left(
-    daemon: RunningDaemon, terraform: Terraform
+    daemon: RunningDaemon, terraform: Terraform, tmp_path: Path
 ) -> None:
-    sqs = daemon.client("sqs", account="123456789012")
-    functions = daemon.client("lambda", account="123456789012")
-    iam = daemon.client("iam", account="123456789012")
+    sqs = daemon.client("sqs", account=ACCOUNT)
+    functions = daemon.client("lambda", account=ACCOUNT)
+    iam = daemon.client("iam", account=ACCOUNT)
 
-    terraform.run("apply", "-auto-approve", stage="one")
-    code, shown = terraform.run("plan", "-detailed-exitcode", stage="one", codes=(0, 1, 2))
-    assert code == 0, f"a plan after apply shows a difference:\n{shown}"
+    terraform.apply(stage="one")
 
     outputs = terraform.outputs()
-    assert outputs["account"] == "123456789012"
+    assert outputs["account"] == ACCOUNT
     for body in ("first", "second", "poison", "ignored"):
         sqs.send_message(QueueUrl=outputs["orders"], MessageBody=body)
     assert receive_all(sqs, outputs["results"], 2) == ["FIRST", "SECOND"]
@@ -295,20 +222,17 @@ def test_a_stack_is_made_used_changed_and_destroyed_without_a_difference_left(
     answer = functions.invoke(FunctionName="worker", Payload=b"{}")
     assert json.load(answer["Payload"]) == {"batchItemFailures": [], "stage": "one"}
 
-    terraform.write_archive(HANDLER + "\n# changed\n")
-    terraform.run("apply", "-auto-approve", stage="two")
-    code, shown = terraform.run("plan", "-detailed-exitcode", stage="two", codes=(0, 1, 2))
-    assert code == 0, f"a plan after a change shows a difference:\n{shown}"
+    write_archive(tmp_path / "app.zip", HANDLER + "\n# changed\n")
+    terraform.apply(stage="two")
     answer = functions.invoke(FunctionName="worker", Payload=b"{}")
     assert json.load(answer["Payload"])["stage"] == "two"
     sqs.send_message(QueueUrl=outputs["orders"], MessageBody="third")
     assert receive_all(sqs, outputs["results"], 1) == ["THIRD"]
 
     daemon.restart(kill=True)
-    code, shown = terraform.run("plan", "-detailed-exitcode", stage="two", codes=(0, 1, 2))
-    assert code == 0, f"a plan after kill -9 shows a difference:\n{shown}"
+    terraform.has_no_difference(stage="two")
 
-    terraform.run("destroy", "-auto-approve", stage="two")
+    terraform.destroy(stage="two")
     assert sqs.list_queues().get("QueueUrls", []) == []
     assert functions.list_functions()["Functions"] == []
     assert functions.list_event_source_mappings()["EventSourceMappings"] == []

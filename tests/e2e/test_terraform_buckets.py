@@ -5,49 +5,21 @@ became of each event to a queue or to another bucket.
 """
 
 import json
-import os
-import shutil
-import subprocess
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.bench.client import runtime_name
+from tests.e2e.terraforming import ACCOUNT, Terraform, provider, write_archive
 from tests.running import RunningDaemon
 from tests.wire.mappings_speaking import wait_for
 
 pytestmark = pytest.mark.timeout(600)  # the provider waits a minute for every lifecycle configuration
 
-CONFIGURATION = """
-terraform {
-  required_providers {
-    aws = {
-      source  = "hashicorp/aws"
-      version = "~> 5.0"
-    }
-  }
-}
-
-provider "aws" {
-  region                      = "eu-central-1"
-  access_key                  = "123456789012"
-  secret_key                  = "secret"
-  skip_credentials_validation = true
-  skip_metadata_api_check     = true
-  s3_use_path_style           = true
-  endpoints {
-    iam    = var.url
-    lambda = var.url
-    s3     = var.url
-    sqs    = var.url
-    sts    = var.url
-  }
-}
-
-variable "url" { type = string }
+CONFIGURATION = (
+    provider("iam", "lambda", "s3", "sqs", region="eu-central-1", further="s3_use_path_style = true")
+    + """
 variable "stage" { type = string }
 variable "archive" { type = string }
 variable "runtime" { type = string }
@@ -229,6 +201,7 @@ data "aws_s3_object" "logo" {
 output "region" { value = data.aws_s3_bucket.photos.region }
 output "logo" { value = data.aws_s3_object.logo.body }
 """
+)
 
 HANDLER = """
 import boto3
@@ -243,51 +216,12 @@ def handler(event, context):
 """
 
 
-class Terraform:
-    """Terraform in a folder of its own, against one daemon."""
-
-    def __init__(self, folder: Path, url: str) -> None:
-        self._folder = folder
-        self._variables = {"url": url, "archive": str(folder / "app.zip"), "runtime": runtime_name()}
-        (folder / "main.tf").write_text(CONFIGURATION)
-        with zipfile.ZipFile(folder / "app.zip", "w") as package:
-            package.writestr(zipfile.ZipInfo("app.py", (2025, 1, 1, 0, 0, 0)), HANDLER)
-
-    def run(self, *arguments: str, stage: str | None = None, codes: tuple[int, ...] = (0,)) -> tuple[int, str]:
-        """Run a command and return its exit code and output."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith(("AWS_", "TF_VAR_"))}
-        environment = {**kept, "TF_IN_AUTOMATION": "1", "CHECKPOINT_DISABLE": "1", "TF_INPUT": "0"}
-        variables = {} if stage is None else {**self._variables, "stage": stage}
-        command = ["terraform", *arguments, *(f"-var={name}={value}" for name, value in variables.items())]
-        done = subprocess.run(command, cwd=self._folder, env=environment, capture_output=True, text=True, timeout=400)
-        assert done.returncode in codes, f"{command}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        return done.returncode, done.stdout
-
-    def has_no_difference(self, stage: str) -> None:
-        """Hold that a plan finds nothing to do."""
-        code, shown = self.run("plan", "-detailed-exitcode", stage=stage, codes=(0, 2))
-        assert code == 0, shown
-
-
-@pytest.fixture
-def daemon(tmp_path: Path) -> Iterator[RunningDaemon]:
-    running = RunningDaemon(tmp_path / "data", test_clock=False)
-    running.start()
-    yield running
-    running.close_clients()
-    assert running.stop() == 0
-
-
 @pytest.fixture
 def terraform(tmp_path: Path, daemon: RunningDaemon) -> Terraform:
-    if shutil.which("terraform") is None:
-        pytest.skip("terraform is not on PATH")
-    folder = tmp_path / "infra"
-    folder.mkdir()
-    made = Terraform(folder, daemon.url)
-    if made.run("init", "-backend=false", codes=(0, 1))[0]:
-        pytest.skip("terraform cannot find the AWS provider: neither a filesystem mirror nor the registry has it")
-    return made
+    archive = write_archive(tmp_path / "app.zip", HANDLER)
+    return Terraform(
+        tmp_path / "infra", CONFIGURATION, url=daemon.url, archive=archive, runtime=runtime_name()
+    ).initialise()
 
 
 class World:
@@ -295,7 +229,7 @@ class World:
 
     def __init__(self, daemon: RunningDaemon) -> None:
         self.s3, self.sqs, self.functions = (
-            daemon.client(service, region="eu-central-1", account="123456789012") for service in ("s3", "sqs", "lambda")
+            daemon.client(service, region="eu-central-1", account=ACCOUNT) for service in ("s3", "sqs", "lambda")
         )
 
     def take(self, queue: str) -> dict[str, Any]:
@@ -317,11 +251,9 @@ def test_buckets_and_what_they_tell_are_made_used_changed_and_destroyed_without_
 ) -> None:
     world = World(daemon)
     s3 = world.s3
-    terraform.run("apply", "-auto-approve", stage="one")
-    terraform.has_no_difference("one")
-    shown = terraform.run("output")[1]
-    assert 'logo = "logo one"' in shown
-    assert 'region = "eu-central-1"' in shown
+    terraform.apply(stage="one")
+    shown = terraform.outputs()
+    assert (shown["logo"], shown["region"]) == ("logo one", "eu-central-1")
 
     while world.take("told").get("Event") != "s3:TestEvent":
         pass
@@ -338,10 +270,9 @@ def test_buckets_and_what_they_tell_are_made_used_changed_and_destroyed_without_
     assert record["requestPayload"]["Records"][0]["s3"]["object"]["key"] == "broken.txt"
     assert record["requestContext"]["condition"] == "RetriesExhausted"
 
-    terraform.run("apply", "-auto-approve", stage="two")
-    terraform.has_no_difference("two")
+    terraform.apply(stage="two")
     assert s3.get_bucket_versioning(Bucket="tf-photos")["Status"] == "Suspended"
-    terraform.run("destroy", "-auto-approve", stage="two")
+    terraform.destroy(stage="two")
     assert s3.list_buckets()["Buckets"] == []
     assert world.functions.list_functions()["Functions"] == []
     assert world.sqs.list_queues().get("QueueUrls", []) == []
