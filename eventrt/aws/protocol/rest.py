@@ -130,7 +130,7 @@ class RestCodec:
 
             return read_raw
         read_one = self._payload_body(model, policy, payload, members[payload])
-        must_come = policy.checks and is_required and self.empty_body_code
+        must_come = is_required and self.empty_body_code
 
         def read_payload(incoming: Incoming, out: dict[str, Any], problems: list[Problem]) -> None:
             if incoming.body:
