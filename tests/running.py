@@ -2,6 +2,7 @@
 
 import os
 import queue
+import random
 import signal
 import socket
 import subprocess
@@ -16,6 +17,12 @@ from typing import Any
 
 import orjson
 import pytest
+
+PATIENCE_S = 120.0
+"""How long tests wait for what is to come, real seconds: long for a slow machine, and no time at all on a quick one."""
+
+LONGEST_POLL_S = 20
+"""How long one ReceiveMessage may wait."""
 
 
 class RunningDaemon:
@@ -76,7 +83,7 @@ class RunningDaemon:
         ready: queue.Queue[bool] = queue.Queue()
         threading.Thread(target=self._read_log, args=(self._process, ready), daemon=True).start()
         try:
-            is_ready = ready.get(timeout=30)
+            is_ready = ready.get(timeout=PATIENCE_S)
         except queue.Empty:
             is_ready = False
         if not is_ready:
@@ -94,7 +101,7 @@ class RunningDaemon:
                     ready.put(True)
         ready.put(False)
 
-    def stop(self, number: int = signal.SIGTERM, *, timeout_s: float = 30) -> int:
+    def stop(self, number: int = signal.SIGTERM, *, timeout_s: float = PATIENCE_S) -> int:
         """Send a signal and wait for the end; return the exit code."""
         process, self._process = self._process, None
         if process is None:
@@ -127,8 +134,8 @@ class RunningDaemon:
                 aws_secret_access_key="secret",
                 config=Config(
                     retries={"total_max_attempts": 1},
-                    read_timeout=70,
-                    connect_timeout=5,
+                    read_timeout=PATIENCE_S,
+                    connect_timeout=PATIENCE_S,
                     max_pool_connections=50,
                 ),
             )
@@ -144,6 +151,15 @@ class RunningDaemon:
         """Move the clock forward; return the new moment once all that fell due has happened."""
         return float(self.post("/_eventrt/clock", {"advance": seconds})["now"])
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the clock for the length of a block: it moves by `advance` alone, however slow the machine is."""
+        self.post("/_eventrt/clock", {"rate": 0})
+        try:
+            yield
+        finally:
+            self.post("/_eventrt/clock", {"rate": 1})
+
     def get(self, path: str) -> dict[str, Any]:
         """Return the JSON answer of a control path."""
         return self._call(urllib.request.Request(self.url + path))
@@ -155,7 +171,7 @@ class RunningDaemon:
 
     def _call(self, request: urllib.request.Request) -> dict[str, Any]:
         try:
-            with urllib.request.urlopen(request, timeout=120) as response:
+            with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
                 answer = orjson.loads(response.read())
         except urllib.error.HTTPError as error:
             with error:
@@ -174,15 +190,22 @@ def _clean_environment() -> dict[str, str]:
 
 
 def free_port() -> int:
-    """Return a port that nobody listens on."""
-    with socket.socket() as sock:
-        sock.bind(("127.0.0.1", 0))
-        return int(sock.getsockname()[1])
+    """Return a port that nobody listens on, and that the kernel gives to no connection meanwhile."""
+    given_out_from = int(Path("/proc/sys/net/ipv4/ip_local_port_range").read_text().split()[0])
+    for _ in range(1000):
+        port = random.randrange(5000, max(given_out_from, 6000))
+        with socket.socket() as sock:
+            try:
+                sock.bind(("127.0.0.1", port))
+            except OSError:
+                continue
+        return port
+    raise AssertionError("no port is free")
 
 
 @contextmanager
 def own_daemon(folders: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    """Run a daemon for one module whose clock moves by days: no other module's mappings retry on it meanwhile."""
+    """Run a daemon on a new data directory for the length of a block."""
     running = RunningDaemon(folders.mktemp("eventrt") / "data")
     running.start()
     try:

@@ -6,8 +6,9 @@ from typing import Any
 
 import orjson
 
-from tests.running import RunningDaemon
+from tests.running import PATIENCE_S, RunningDaemon
 from tests.wire.lambda_speaking import create, new_name
+from tests.wire.mappings_speaking import next_message
 
 FAILING = "def handler(event, context):\n    print('RAN', context.aws_request_id)\n    raise ValueError('no')\n"
 TELLING = """
@@ -31,14 +32,12 @@ def new_queue(daemon: RunningDaemon, **attributes: str) -> tuple[str, str]:
 
 def received(daemon: RunningDaemon, url: str, *, count: int = 1) -> list[dict[str, Any]]:
     """Receive and delete `count` messages, waiting for each."""
-    sqs, found = daemon.client("sqs"), []
+    sqs = daemon.client("sqs")
+    found: list[dict[str, Any]] = []
     for _ in range(count):
-        answer = sqs.receive_message(
-            QueueUrl=url, WaitTimeSeconds=10, AttributeNames=["All"], MessageAttributeNames=["All"]
-        )
-        assert answer.get("Messages"), f"{len(found)} of {count} messages came"
-        found += answer["Messages"]
-        sqs.delete_message(QueueUrl=url, ReceiptHandle=answer["Messages"][0]["ReceiptHandle"])
+        message = next_message(sqs, url, AttributeNames=["All"], MessageAttributeNames=["All"])
+        assert message is not None, f"{len(found)} of {count} messages came"
+        found.append(message)
     return found
 
 
@@ -66,7 +65,7 @@ def send(daemon: RunningDaemon, function: str, payload: bytes = b"{}", **more: A
 
 def runs(daemon: RunningDaemon, function: str, *, at_least: int = 0) -> list[str]:
     """Return the request ids that a `FAILING` handler printed, in order, once there are so many."""
-    give_up_at = time.monotonic() + 15
+    give_up_at = time.monotonic() + PATIENCE_S
     while True:
         with urllib.request.urlopen(f"{daemon.url}/_eventrt/functions/{function}/logs?tail=10000") as answer:
             lines = answer.read().decode().splitlines()

@@ -4,14 +4,15 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.running import RunningDaemon
+from tests.running import RunningDaemon, own_daemon
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    """A running daemon, shared by every test of the session: take names nobody else takes."""
-    running = RunningDaemon(tmp_path_factory.mktemp("eventrt") / "data")
-    running.start()
-    yield running
-    running.stop()
-    running.close_clients()
+    """A running daemon, shared by the tests of a module: take names nobody else takes.
+
+    No module shares one with another: what one leaves behind would weigh on whichever comes next on that machine, and
+    a mapping that fails would retry through every day that another one's clock moves by.
+    """
+    with own_daemon(tmp_path_factory) as running:
+        yield running

@@ -5,12 +5,13 @@ tests see what really reached it.
 """
 
 import json
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from tests.running import RunningDaemon
+from tests.running import LONGEST_POLL_S, PATIENCE_S, RunningDaemon
 from tests.wire.lambda_speaking import create, new_name
 
 TELLER = """
@@ -91,13 +92,12 @@ class Life:
         answer = self.sqs.send_message_batch(QueueUrl=self.queue_url, Entries=entries)
         assert "Failed" not in answer
 
-    def told(self, *, wait_s: int = 10) -> dict[str, Any] | None:
+    def told(self, *, wait_s: float = PATIENCE_S) -> dict[str, Any] | None:
         """Return the next thing the function told, or None when it keeps silent for so long."""
-        messages = self.sqs.receive_message(QueueUrl=self.told_url, WaitTimeSeconds=wait_s).get("Messages", [])
-        if not messages:
+        message = next_message(self.sqs, self.told_url, wait_s=wait_s)
+        if message is None:
             return None
-        self.sqs.delete_message(QueueUrl=self.told_url, ReceiptHandle=messages[0]["ReceiptHandle"])
-        word: dict[str, Any] = json.loads(messages[0]["Body"])
+        word: dict[str, Any] = json.loads(message["Body"])
         return word
 
     def told_all(self, records: int) -> list[dict[str, Any]]:
@@ -148,7 +148,20 @@ def bodies_of(word: dict[str, Any]) -> list[str]:
     return [record["body"] for record in word["event"]["Records"]]
 
 
-def wait_for(look: Callable[[], Any], is_it: Callable[[Any], bool], *, limit_s: float = 15) -> Any:
+def next_message(sqs: Any, url: str, *, wait_s: float = PATIENCE_S, **more: Any) -> dict[str, Any] | None:
+    """Receive a message, delete it and return it, or None when none came for so long (real seconds)."""
+    give_up_at = time.monotonic() + wait_s
+    while True:
+        left_s = max(0, min(LONGEST_POLL_S, math.ceil(give_up_at - time.monotonic())))
+        messages = sqs.receive_message(QueueUrl=url, WaitTimeSeconds=left_s, **more).get("Messages")
+        if messages:
+            sqs.delete_message(QueueUrl=url, ReceiptHandle=messages[0]["ReceiptHandle"])
+            return dict(messages[0])
+        if time.monotonic() >= give_up_at:
+            return None
+
+
+def wait_for(look: Callable[[], Any], is_it: Callable[[Any], bool], *, limit_s: float = PATIENCE_S) -> Any:
     """Look again and again until it is as wished; return what was seen."""
     give_up_at = time.monotonic() + limit_s
     while True:

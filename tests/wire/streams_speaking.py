@@ -5,9 +5,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.running import RunningDaemon
+from tests.running import PATIENCE_S, RunningDaemon
 from tests.wire.lambda_speaking import create, new_name
-from tests.wire.mappings_speaking import QUIET, TELLER, wait_for
+from tests.wire.mappings_speaking import QUIET, TELLER, next_message, wait_for
 
 
 @dataclass
@@ -70,13 +70,12 @@ class StreamLife:
         assert answer["FailedRecordCount"] == 0
         return [record["SequenceNumber"] for record in answer["Records"]]
 
-    def told(self, *, wait_s: int = 10) -> dict[str, Any] | None:
+    def told(self, *, wait_s: float = PATIENCE_S) -> dict[str, Any] | None:
         """Return the next thing the function told, or None when it keeps silent for so long."""
-        messages = self.sqs.receive_message(QueueUrl=self.told_url, WaitTimeSeconds=wait_s).get("Messages", [])
-        if not messages:
+        message = next_message(self.sqs, self.told_url, wait_s=wait_s)
+        if message is None:
             return None
-        self.sqs.delete_message(QueueUrl=self.told_url, ReceiptHandle=messages[0]["ReceiptHandle"])
-        word: dict[str, Any] = json.loads(messages[0]["Body"])
+        word: dict[str, Any] = json.loads(message["Body"])
         return word
 
     def told_next(self) -> dict[str, Any]:
@@ -105,10 +104,9 @@ class StreamLife:
 
     def dead_letter(self) -> dict[str, Any]:
         """Return the next failure record."""
-        messages = self.sqs.receive_message(QueueUrl=self.dead_url, WaitTimeSeconds=10).get("Messages", [])
-        assert messages, f"no failure record came:\n{self.status()}"
-        self.sqs.delete_message(QueueUrl=self.dead_url, ReceiptHandle=messages[0]["ReceiptHandle"])
-        record: dict[str, Any] = json.loads(messages[0]["Body"])
+        message = next_message(self.sqs, self.dead_url)
+        assert message is not None, f"no failure record came:\n{self.status()}"
+        record: dict[str, Any] = json.loads(message["Body"])
         return record
 
     def status(self) -> dict[str, Any]:

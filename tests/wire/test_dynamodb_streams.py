@@ -1,12 +1,11 @@
 """Change streams over the wire: one record for every change, none for no-op writes, shards, iterators, expiry."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.running import RunningDaemon, own_daemon
+from tests.running import RunningDaemon
 from tests.wire.dynamodb_speaking import (
     checked_client,
     error_of,
@@ -18,12 +17,6 @@ from tests.wire.dynamodb_speaking import (
 )
 
 NEW, OLD = {"id": {"S": "x"}, "v": {"B": b"\x01"}}, {"id": {"S": "x"}, "v": {"N": "1"}}
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    with own_daemon(tmp_path_factory) as running:
-        yield running
 
 
 @pytest.fixture

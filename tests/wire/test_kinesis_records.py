@@ -2,22 +2,15 @@
 
 import hashlib
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
-from tests.running import RunningDaemon, own_daemon
+from tests.running import RunningDaemon
 from tests.wire.kinesis_speaking import ACCOUNT, FIRST, HIGHEST, SECOND, Kinesis, refused
 
 DAY = 86_400
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    with own_daemon(tmp_path_factory) as running:
-        yield running
 
 
 @pytest.fixture

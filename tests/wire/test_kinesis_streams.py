@@ -1,19 +1,12 @@
 """Streams over the wire: made, described, listed, changed and deleted."""
 
 import datetime
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from tests.running import RunningDaemon, own_daemon
+from tests.running import RunningDaemon
 from tests.wire.kinesis_speaking import ACCOUNT, FIRST, HIGHEST, Kinesis, fresh, refused
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    with own_daemon(tmp_path_factory) as running:
-        yield running
 
 
 @pytest.fixture

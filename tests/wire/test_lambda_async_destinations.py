@@ -1,7 +1,6 @@
 """Where the end of an asynchronous event is told: dead-letter queues, destinations, functions after functions."""
 
 import re
-import time
 from typing import Any
 
 import orjson
@@ -10,6 +9,7 @@ import pytest
 from tests.running import RunningDaemon
 from tests.wire.async_speaking import TELLING, failing, new_queue, nothing_in, received, record_in, runs, send
 from tests.wire.lambda_speaking import HANDLER, create, new_name
+from tests.wire.mappings_speaking import wait_for
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +84,7 @@ def test_synchronous_calls_are_told_to_nobody(daemon: RunningDaemon, lambda_: An
     name = create(lambda_)
     lambda_.put_function_event_invoke_config(FunctionName=name, DestinationConfig={"OnSuccess": {"Destination": arn}})
     lambda_.invoke(FunctionName=name)
-    time.sleep(0.3)
+    daemon.advance(0)
     assert nothing_in(daemon, url)
 
 
@@ -114,10 +114,7 @@ def test_a_missing_target_ends_the_event_and_is_logged(daemon: RunningDaemon, la
     daemon.client("sqs").delete_queue(QueueUrl=url)
     request_id = send(daemon, name)
     runs(daemon, name, at_least=1)
-    give_up_at = time.monotonic() + 5
-    while not [line for line in daemon.log.splitlines() if "async.undelivered" in line and request_id in line]:
-        assert time.monotonic() < give_up_at
-        time.sleep(0.02)
+    wait_for(lambda: is_logged(daemon, "async.undelivered", request_id), bool)
     daemon.advance(1000)
     assert len(runs(daemon, name)) == 1
 
@@ -126,10 +123,11 @@ def test_an_event_nobody_is_told_of_is_logged_when_it_fails(daemon: RunningDaemo
     name = failing(daemon)
     lambda_.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=0)
     request_id = send(daemon, name)
-    give_up_at = time.monotonic() + 10
-    while not [line for line in daemon.log.splitlines() if "async.dropped" in line and request_id in line]:
-        assert time.monotonic() < give_up_at
-        time.sleep(0.02)
+    wait_for(lambda: is_logged(daemon, "async.dropped", request_id), bool)
+
+
+def is_logged(daemon: RunningDaemon, event: str, request_id: str) -> bool:
+    return any(event in line and request_id in line for line in daemon.log.splitlines())
 
 
 def test_many_ends_are_each_told_once(daemon: RunningDaemon, lambda_: Any) -> None:
@@ -139,7 +137,7 @@ def test_many_ends_are_each_told_once(daemon: RunningDaemon, lambda_: Any) -> No
     sent = {send(daemon, name) for _ in range(300)}
     told: list[str] = []
     while len(told) < len(sent):
-        answer = daemon.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=10, MaxNumberOfMessages=10)
+        answer = daemon.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=20, MaxNumberOfMessages=10)
         assert answer.get("Messages")
         told += [orjson.loads(message["Body"])["requestContext"]["requestId"] for message in answer["Messages"]]
     assert sorted(told) == sorted(sent)
@@ -156,7 +154,7 @@ def test_a_kill_between_run_and_end_loses_no_end(daemon: RunningDaemon, lambda_:
         daemon.restart(kill=True)
     told: set[str] = set()
     while told != sent:
-        answer = daemon.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=10, MaxNumberOfMessages=10)
+        answer = daemon.client("sqs").receive_message(QueueUrl=url, WaitTimeSeconds=20, MaxNumberOfMessages=10)
         assert answer.get("Messages"), f"{len(sent - told)} ends were lost"
         for message in answer["Messages"]:
             told.add(orjson.loads(message["Body"])["requestContext"]["requestId"])
@@ -179,10 +177,7 @@ def test_a_failure_is_kept_in_a_bucket(daemon: RunningDaemon, lambda_: Any) -> N
         DestinationConfig={"OnFailure": {"Destination": f"arn:aws:s3:::{bucket}"}},
     )
     request_id = send(daemon, name, b'{"n": 1}')
-    give_up_at = time.monotonic() + 10
-    while not (found := s3.list_objects_v2(Bucket=bucket).get("Contents")):
-        assert time.monotonic() < give_up_at
-        time.sleep(0.02)
+    found = wait_for(lambda: s3.list_objects_v2(Bucket=bucket).get("Contents"), bool)
     (key,) = [one["Key"] for one in found]
     day, moment = r"\d{4}/\d\d/\d\d", r"\d{4}-\d\d-\d\dT\d\d\.\d\d\.\d\d"
     assert re.fullmatch(f"aws/lambda/async/{name}/{day}/{moment}-[0-9a-f-]{{36}}", key)

@@ -1,6 +1,5 @@
 """Asynchronous invocation over the wire: what is accepted, what is refused, and what the handler then sees."""
 
-import time
 from typing import Any
 
 import orjson
@@ -9,6 +8,7 @@ import pytest
 from tests.running import RunningDaemon
 from tests.wire.async_speaking import TELLING, new_queue, received, runs, send
 from tests.wire.lambda_speaking import HANDLER, create, error_of, members_of, new_name
+from tests.wire.mappings_speaking import wait_for
 
 LIMIT = 1_048_576
 
@@ -121,10 +121,7 @@ def test_events_of_a_killed_daemon_are_run_by_the_next(daemon: RunningDaemon, la
     name = create(lambda_, marking)
     sent = [send(daemon, name) for _ in range(40)]
     daemon.restart(kill=True)
-    give_up_at = time.monotonic() + 20
-    while not set(sent) <= set(runs(daemon, name)):
-        assert time.monotonic() < give_up_at
-        time.sleep(0.05)
+    wait_for(lambda: set(sent) - set(runs(daemon, name)), lambda missing: not missing)
 
 
 def test_a_stopped_daemon_gives_back_what_it_has_not_begun(daemon: RunningDaemon, lambda_: Any) -> None:

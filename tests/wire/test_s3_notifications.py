@@ -1,21 +1,14 @@
 """Bucket notifications over the wire: who is told what, in which words."""
 
 import re
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote_plus
 
 import pytest
 
-from tests.running import RunningDaemon, own_daemon
+from tests.running import RunningDaemon
 from tests.wire.s3_speaking import drain, make_bucket, make_queue, records, refusal
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    with own_daemon(tmp_path_factory) as running:
-        yield running
 
 
 @pytest.fixture

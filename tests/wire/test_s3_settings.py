@@ -1,20 +1,13 @@
 """Buckets and what is set on them: names, regions, owners, documents, tags, locks, lifecycles."""
 
 import json
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
-from tests.running import RunningDaemon, own_daemon
+from tests.running import RunningDaemon
 from tests.wire.s3_speaking import fresh, make_bucket, refusal
-
-
-@pytest.fixture(scope="module")
-def daemon(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    with own_daemon(tmp_path_factory) as running:
-        yield running
 
 
 @pytest.fixture
