@@ -38,6 +38,7 @@ from eventrt.destinations.desk import Desk
 from eventrt.errors import StoreFull
 from eventrt.frontdoors.control import Control
 from eventrt.frontdoors.guard import Guard
+from eventrt.frontdoors.inventory import Inventory
 from eventrt.frontdoors.reports import Reports
 from eventrt.frontdoors.server import HttpServer
 from eventrt.http import Handler, Request, Response
@@ -196,6 +197,7 @@ class Daemon:
                 inspect_mapping=supervisor.inspect,
                 rooms=lambda: {**self._rooms(supervisor, invoker), "asynchronous": events.status()},
             ),
+            Inventory(store, clock, shelves, at_work=events.at_work),
             clock,
             note_clock=self._note_clock,
             go_back_to_real_time=self._go_back_to_real_time,

@@ -1,4 +1,4 @@
-"""What `eventrt status` prints: rooms, queues and mappings of a running daemon, as plain columns."""
+"""What `eventrt status` prints: the rooms of a running daemon, what there is, what waits and why, as plain columns."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -6,6 +6,7 @@ from typing import Any
 import click
 
 from eventrt.console.client import Client, NotFound
+from eventrt.console.columns import ago, size, span, table, until
 
 
 def show_status(client: Client, *, account: str, region: str) -> None:
@@ -19,22 +20,52 @@ def show_status(client: Client, *, account: str, region: str) -> None:
     queues = client.get("/_eventrt/queues", **where)["queues"]
     functions = client.get("/_eventrt/functions", **where)["functions"]
     mappings = client.get("/_eventrt/mappings", **where)["mappings"]
+    buckets = client.get("/_eventrt/buckets", **where)["buckets"]
+    streams = client.get("/_eventrt/streams", **where)["streams"]
+    tables = client.get("/_eventrt/tables", **where)["tables"]
+    events = client.get("/_eventrt/asynchronous", **where)["functions"]
+    now = clock["now"]
     click.echo(f"eventrt {health['version']} at {client.url}, account {account}, region {region}")
     if clock["controllable"] and abs(clock["offset_s"]) >= 1:
         click.echo(f"the clock is {clock['offset_s']:.0f} s ahead of the wall clock, rate {clock['rate']:g}")
-    if not (queues or functions or mappings):
-        click.echo("there are no queues, functions or mappings here; is it the right account and region?")
+    if not (queues or functions or mappings or buckets or streams or tables):
+        click.echo("there is nothing here; is it the right account and region?")
     rooms = [(name, facts.get("status", ""), _facts(facts)) for name, facts in health["rooms"].items()]
-    _table(("ROOM", "STATUS", ""), rooms)
-    _table(
+    table(("ROOM", "STATUS", ""), rooms)
+    table(
         ("QUEUE", "VISIBLE", "IN FLIGHT", "DELAYED"),
         [(queue["name"], queue["visible"], queue["in_flight"], queue["delayed"]) for queue in queues],
     )
-    _table(
-        ("FUNCTION", "RUNTIME", "STATE", ""),
-        [(f["name"], f["runtime"], f["state"], f["state_reason"] or "") for f in functions],
+    table(
+        ("STREAM", "STATUS", "SHARDS", "LAST RECORD"),
+        [(one["name"], one["status"], one["open_shards"], ago(one["last_record_at"], now)) for one in streams],
     )
-    _table(
+    table(
+        ("TABLE", "STATUS", "ITEMS", "SIZE", "STREAM"),
+        [
+            (one["name"], one["status"], one["items"], size(one["size_bytes"]), one["stream_view"] or "")
+            for one in tables
+        ],
+    )
+    table(("BUCKET", "OBJECTS", "SIZE", "TELLS"), [_bucket(bucket) for bucket in buckets])
+    table(
+        ("FUNCTION", "RUNTIME", "STATE", ""),
+        [(one["name"], one["runtime"], one["state"], _remark(one)) for one in functions],
+    )
+    table(
+        ("EVENTS FOR", "WAITING", "OLDEST", "NEXT ATTEMPT", "WHY"),
+        [
+            (
+                one["name"],
+                one["waiting"],
+                span(max(0.0, now - one["oldest_at"])),
+                f"{one['next_attempt']['number']}, {until(one['next_attempt']['at'], now)}",
+                one["next_attempt"]["why"],
+            )
+            for one in events
+        ],
+    )
+    table(
         ("MAPPING", "STATE", "WAITS FOR", "PROBLEM"),
         [
             (
@@ -46,7 +77,7 @@ def show_status(client: Client, *, account: str, region: str) -> None:
             for mapping in mappings
         ],
     )
-    _table(
+    table(
         ("SHARD", "STATE", "CHECKPOINT", "BEHIND", "AGE", "ATTEMPTS", "WAITS FOR"),
         [
             row
@@ -55,6 +86,18 @@ def show_status(client: Client, *, account: str, region: str) -> None:
             for row in _shards(client, mapping)
         ],
     )
+
+
+def _bucket(bucket: dict[str, Any]) -> Sequence[object]:
+    more = "" if bucket["is_counted_whole"] else " and more"
+    told = dict.fromkeys(_last(rule["target_arn"]) for rule in bucket["notifications"])
+    return bucket["name"], f"{bucket['objects']}{more}", size(bucket["size_bytes"]) + more, ", ".join(told)
+
+
+def _remark(function: dict[str, Any]) -> str:
+    if function["reserved_concurrency"] == 0:
+        return "throttled: its reserved concurrency is 0"
+    return str(function["state_reason"] or "")
 
 
 def _shards(client: Client, mapping: dict[str, Any]) -> Iterable[Sequence[object]]:
@@ -85,14 +128,3 @@ def _facts(facts: dict[str, object]) -> str:
 
 def _last(arn: str) -> str:
     return arn.rpartition(":")[2]
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-    """Print rows under a head in columns as wide as their widest cell; nothing when there are no rows."""
-    lines = [[str(cell) for cell in row] for row in rows]
-    if not lines:
-        return
-    widths = [max(len(line[column]) for line in [list(head), *lines]) for column in range(len(head))]
-    click.echo()
-    for line in [list(head), *lines]:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

@@ -1,8 +1,8 @@
-"""The control paths, on the AWS door's port: health, clock, peek, mappings, function logs, code.
+"""The control paths, on the AWS door's port: health, clock, peek, what there is, mappings, function logs, code.
 
 They answer in JSON, errors as `{"error": ...}`, and only to callers on this machine: a Host that is not
 loopback's or an Origin of another site is refused with 403, so that no web page reaches them. What the
-answers hold comes from `reports`.
+answers hold comes from `reports` and `inventory`.
 """
 
 import ipaddress
@@ -17,6 +17,7 @@ import structlog
 
 from eventrt import __version__
 from eventrt.clock import SystemClock, VirtualClock
+from eventrt.frontdoors.inventory import Inventory
 from eventrt.frontdoors.reports import Reports
 from eventrt.http import BodyTooLarge, Request, Response
 
@@ -77,12 +78,14 @@ class Control:
     def __init__(
         self,
         reports: Reports,
+        inventory: Inventory,
         clock: SystemClock,
         *,
         note_clock: Callable[[], Awaitable[None]],
         go_back_to_real_time: Callable[[], Awaitable[None]],
     ) -> None:
         self._reports = reports
+        self._inventory = inventory
         self._clock = clock
         self._note_clock = note_clock
         self._go_back_to_real_time = go_back_to_real_time
@@ -91,6 +94,10 @@ class Control:
             (re.compile(r"/_eventrt/clock"), {"GET": self._show_clock, "POST": self._move_clock}),
             (re.compile(r"/_eventrt/queues"), {"GET": self._queues}),
             (re.compile(r"/_eventrt/queues/([^/]+)/messages"), {"GET": self._peek}),
+            (re.compile(r"/_eventrt/buckets"), {"GET": self._buckets}),
+            (re.compile(r"/_eventrt/streams"), {"GET": self._streams}),
+            (re.compile(r"/_eventrt/tables"), {"GET": self._tables}),
+            (re.compile(r"/_eventrt/asynchronous"), {"GET": self._asynchronous}),
             (re.compile(r"/_eventrt/mappings"), {"GET": self._mappings}),
             (re.compile(r"/_eventrt/mappings/([^/]+)"), {"GET": self._mapping}),
             (re.compile(r"/_eventrt/functions"), {"GET": self._functions}),
@@ -183,6 +190,20 @@ class Control:
                 raise Refused(400, 'write {"advance": seconds}, {"rate": number} or {"mode": "real"}')
         await self._note_clock()
         return await self._show_clock(ask)
+
+    # -- what there is, and what waits
+
+    async def _buckets(self, ask: _Ask) -> Response:
+        return _json({"buckets": await self._inventory.buckets(ask.account, ask.region)})
+
+    async def _streams(self, ask: _Ask) -> Response:
+        return _json({"streams": await self._inventory.streams(ask.account, ask.region)})
+
+    async def _tables(self, ask: _Ask) -> Response:
+        return _json({"tables": await self._inventory.tables(ask.account, ask.region)})
+
+    async def _asynchronous(self, ask: _Ask) -> Response:
+        return _json({"functions": await self._inventory.asynchronous(ask.account, ask.region)})
 
     # -- queues, mappings, functions
 

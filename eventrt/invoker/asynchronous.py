@@ -21,6 +21,7 @@ from anyio.abc import TaskGroup, TaskStatus
 from eventrt.clock import Clock, Timer
 from eventrt.core import records
 from eventrt.core.asynchronous import SHORTEST_AGE_S, AsyncEvent, AsyncMachine, AsyncPolicy, Ended, Verdict
+from eventrt.core.backlog import AtWork
 from eventrt.core.functions import FunctionKey, FunctionVersion
 from eventrt.core.records import FunctionError, ServiceFault, Succeeded, Throttled
 from eventrt.destinations.desk import Desk
@@ -182,6 +183,20 @@ class AsyncDrain:
             "lanes": len(self._lanes),
             **self._counts,
         }
+
+    def at_work(self, lane_id: int) -> AtWork:
+        """Return what is being done for a lane."""
+        lane = self._lanes.get(lane_id)
+        if lane is None:
+            return AtWork()
+        held_up_by = ""
+        if lane.paused_until is not None:
+            held_up_by = "a moment, as it could not be invoked"
+        elif lane.is_waiting:
+            held_up_by = "other functions' handlers to end (lambda.max_environments)"
+        elif lane.reserved is not None and lane.running >= max(1, lane.reserved):
+            held_up_by = f"its reserved concurrency, {lane.reserved}"
+        return AtWork(lane.running, held_up_by)
 
     # -- what wakes lanes
 

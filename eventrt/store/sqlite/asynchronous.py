@@ -32,7 +32,7 @@ _DELETE_EVENT = "DELETE FROM async_event WHERE id = ?"
 _ONE_CONFIG = "account_id = ? AND region = ? AND name = ? AND qualifier = ?"
 
 _PACK = msgspec.msgpack.Encoder().encode
-_UNPACK = msgspec.msgpack.Decoder(LastAttempt).decode
+unpack_last = msgspec.msgpack.Decoder(LastAttempt).decode
 _ENCODE = msgspec.json.Encoder().encode
 _DECODE = msgspec.json.Decoder(EventInvokeConfig).decode
 
@@ -146,7 +146,7 @@ class SqliteAsynchronous:
                     due_at,
                     executed,
                     refused,
-                    None if last is None else _UNPACK(last),
+                    None if last is None else unpack_last(last),
                 )
             )
             size += len(payload)

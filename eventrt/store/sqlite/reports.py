@@ -8,7 +8,11 @@ import aiosqlite
 import anyio
 
 from eventrt.clock import Clock
+from eventrt.core.backlog import Backlog, Head
+from eventrt.core.buckets import Bucket
 from eventrt.core.messages import PeekedMessage, Place, Queue
+from eventrt.store.reports import MOST_COUNTED, Contents
+from eventrt.store.sqlite.asynchronous import unpack_last
 from eventrt.store.sqlite.message_rows import sequence_number, unpack_extras
 from eventrt.store.sqlite.standard import DELAYED
 
@@ -32,6 +36,18 @@ _SELECT_FIFO = (
     " FROM message AS m LEFT JOIN waiting AS w ON w.id = m.id"
     " WHERE m.shelf_id = ? AND (m.sent_at, m.id) > (?, ?) AND m.sent_at > ? ORDER BY m.sent_at, m.id LIMIT ?"
 )
+# Of an object's row only what stands before its body is read.
+_COUNT_OBJECTS = (
+    "SELECT count(*), coalesce(sum(size), 0) FROM"
+    " (SELECT size FROM object WHERE bucket_id = ? AND is_current = 1 AND is_marker = 0 LIMIT ?)"
+)
+_SELECT_LANES = "SELECT id, name FROM async_lane WHERE account_id = ? AND region = ? ORDER BY name"
+_COUNT_EVENTS = (
+    "SELECT waiting, due, failed, refused, (SELECT accepted_at FROM async_event WHERE id = oldest)"
+    " FROM (SELECT count(*) AS waiting, sum(due_at <= ?) AS due, sum(executed > 0) AS failed,"
+    " sum(refused > 0) AS refused, min(id) AS oldest FROM async_due WHERE lane = ?)"
+)
+_SELECT_HEAD = "SELECT due_at, executed, refused, last FROM async_due WHERE lane = ? ORDER BY due_at, id LIMIT 1"
 
 
 class SqliteReports:
@@ -80,6 +96,26 @@ class SqliteReports:
             due_at, kind, row_id = _place(after if behind_ready else None, "w", 3, (-1.0, 0.0, 0.0))
             rows = await self._rows(_SELECT_WAITING, (shelf_id, due_at, kind, row_id, expired, limit - len(found)))
             found += [_peeked(queue, row, f"w{row[13]!r}/{row[9]}/{row[0]}", now) for row in rows]
+        return found
+
+    async def contents(self, bucket: Bucket) -> Contents:
+        """Return what a bucket holds (see `Reports.contents`)."""
+        objects, size_bytes = (await self._rows(_COUNT_OBJECTS, (bucket.id, MOST_COUNTED)))[0]
+        return Contents(objects, size_bytes, objects < MOST_COUNTED)
+
+    async def backlogs(self, account_id: str, region: str) -> list[Backlog]:
+        """Return what waits on the asynchronous shelf (see `Reports.backlogs`)."""
+        found: list[Backlog] = []
+        for lane, name in await self._rows(_SELECT_LANES, (account_id, region)):
+            counts = await self._rows(_COUNT_EVENTS, (self._clock.now(), lane))
+            heads = await self._rows(_SELECT_HEAD, (lane,))
+            waiting, due, failed, refused, oldest_at = counts[0]
+            if not waiting or not heads or oldest_at is None:  # it ended, perhaps between two looks
+                continue
+            due_at, tries, refusals, last = heads[0]
+            head = Head(due_at, tries, refusals, None if last is None else unpack_last(last))
+            key = (account_id, region, name)
+            found.append(Backlog(lane, key, waiting, due, failed, refused, oldest_at, head))
         return found
 
 
