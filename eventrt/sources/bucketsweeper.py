@@ -48,7 +48,7 @@ class BucketSweeper:
 
     async def _ruled(self) -> list[Bucket]:
         buckets = await self._store.read(lambda tx: tx.buckets.every())
-        return [bucket for bucket in buckets if lifecycle.rules_of(bucket)]
+        return [bucket for bucket in buckets if lifecycle.rules_of(bucket) and not bucket.folder]
 
     async def _sweep(self, bucket: Bucket) -> None:
         after, removed = "", 0

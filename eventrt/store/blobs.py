@@ -392,12 +392,20 @@ class Blobs:
 
 def _open_and_read(path: Path, offset: int, size: int) -> tuple[int, bytes]:
     """Return an open file and what stands at a place of it."""
-    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    fd = open_regular(path)
     try:
         return fd, os.pread(fd, size, offset)
     except BaseException:
         os.close(fd)
         raise
+
+
+def open_regular(path: Path) -> int:
+    """Open a file for reading and return its descriptor; a symbolic link is not followed (OSError).
+
+    Without blocking: a pipe that was put in the place of a file would wait for its writer.
+    """
+    return os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _full_or(error: OSError) -> Exception:

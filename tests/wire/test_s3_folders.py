@@ -2,6 +2,7 @@
 
 import os
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -177,6 +178,9 @@ def test_keys_that_are_no_names_of_files_are_refused(daemon: RunningDaemon, fold
     versioning = {"Status": "Enabled"}
     call = lambda: s3.put_bucket_versioning(Bucket="photos", VersioningConfiguration=versioning)  # noqa: E731
     assert refusal(call) == ("NotImplemented", 501)
+    rules = [{"Status": "Enabled", "Prefix": "", "Expiration": {"Days": 1}}]
+    expiring = {"Bucket": "photos", "LifecycleConfiguration": {"Rules": rules}}
+    assert refusal(lambda: s3.put_bucket_lifecycle_configuration(**expiring)) == ("NotImplemented", 501)
     assert s3.get_bucket_versioning(Bucket="plain")["Status"] == "Enabled"
     assert refusal(lambda: s3.delete_bucket(Bucket="photos"))[0] == "InvalidBucketState"
     assert refusal(lambda: s3.put_object(Bucket="photos", Key="before.txt", Body=b"x", IfNoneMatch="*")) == (
@@ -184,3 +188,105 @@ def test_keys_that_are_no_names_of_files_are_refused(daemon: RunningDaemon, fold
         412,
     )
     assert (folder / "before.txt").read_text() == "was there"
+
+
+# -- what else may lie in a folder
+
+
+def test_a_deletion_that_is_refused_or_finds_no_version_leaves_the_file(daemon: RunningDaemon, folder: Path) -> None:
+    s3 = daemon.client("s3")
+    told(daemon, 1)
+    no_version = f"{1:016x}{1 << 40:016x}"
+    s3.delete_object(Bucket="photos", Key="before.txt", VersionId=no_version)
+    refused = s3.delete_objects(Bucket="photos", Delete={"Objects": [{"Key": "before.txt", "ETag": "other"}]})
+    assert [one["Code"] for one in refused["Errors"]] == ["PreconditionFailed"]
+    gone = s3.delete_objects(Bucket="photos", Delete={"Objects": [{"Key": "before.txt", "VersionId": no_version}]})
+    assert "Errors" not in gone
+    assert (folder / "before.txt").read_text() == "was there"
+    assert s3.get_object(Bucket="photos", Key="before.txt")["Body"].read() == b"was there"
+    s3.delete_objects(Bucket="photos", Delete={"Objects": [{"Key": "before.txt"}]})
+    assert told(daemon, 1) == [("ObjectRemoved:Delete", "before.txt")]
+    assert not (folder / "before.txt").exists()
+
+
+def test_symbolic_links_are_no_objects_and_nothing_is_written_through_them(
+    daemon: RunningDaemon, folder: Path, tmp_path: Path
+) -> None:
+    s3 = daemon.client("s3")
+    told(daemon, 1)
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    (outside / "secret").write_text("not yours")
+    (folder / "link").symlink_to(outside / "secret")
+    (folder / "out").symlink_to(outside)
+    (folder / "end.txt").write_text("the links were seen before this")
+    assert told(daemon, 1) == [("ObjectCreated:Put", "end.txt")]
+    for key in ("out/written", "out/a/written"):
+        assert refusal(lambda key=key: s3.put_object(Bucket="photos", Key=key, Body=b"x"))[0] == "InvalidArgument"  # type: ignore[misc]
+    for key in ("link", "out/secret"):
+        assert refusal(lambda key=key: s3.get_object(Bucket="photos", Key=key))[0] == "NoSuchKey"  # type: ignore[misc]
+        s3.delete_object(Bucket="photos", Key=key)
+    assert {path.name: path.read_text() for path in outside.iterdir()} == {"secret": "not yours"}
+    # What was a file and becomes a link is gone; a put replaces the link itself, not what it leads to.
+    (folder / "end.txt").unlink()
+    (folder / "end.txt").symlink_to(outside / "secret")
+    assert ("ObjectRemoved:Delete", "end.txt") in told(daemon, 3)
+    assert refusal(lambda: s3.get_object(Bucket="photos", Key="end.txt"))[0] == "NoSuchKey"
+    s3.put_object(Bucket="photos", Key="end.txt", Body=b"a file again")
+    assert not (folder / "end.txt").is_symlink()
+    assert (outside / "secret").read_text() == "not yours"
+    daemon.restart(kill=True)
+    assert [one["Key"] for one in s3.list_objects_v2(Bucket="photos")["Contents"]] == ["before.txt", "end.txt"]
+
+
+def test_a_file_that_is_still_written_holds_up_no_other(daemon: RunningDaemon, folder: Path) -> None:
+    s3 = daemon.client("s3")
+    told(daemon, 1)
+    is_over = threading.Event()
+
+    def write() -> None:
+        with (folder / "a growing one").open("wb") as file:
+            while not is_over.wait(0.02):
+                file.write(b"x" * 1000)
+                file.flush()
+
+    writer = threading.Thread(target=write)
+    writer.start()
+    try:
+        (folder / "z.txt").write_text("is whole")
+        assert told(daemon, 1) == [("ObjectCreated:Put", "z.txt")]
+        assert refusal(lambda: s3.get_object(Bucket="photos", Key="a growing one")) == ("NoSuchKey", 404)
+    finally:
+        is_over.set()
+        writer.join()
+    assert told(daemon, 1) == [("ObjectCreated:Put", "a+growing+one")]
+    whole = (folder / "a growing one").read_bytes()
+    assert s3.get_object(Bucket="photos", Key="a growing one")["Body"].read() == whole
+
+
+def test_what_editors_do_to_a_file_is_one_change(daemon: RunningDaemon, folder: Path) -> None:
+    told(daemon, 1)
+    (folder / ".before.txt.tmp").write_text("saved by renaming")
+    (folder / ".before.txt.tmp").rename(folder / "before.txt")
+    assert told(daemon, 1) == [("ObjectCreated:Put", "before.txt")]
+    (folder / "4913").touch()  # vim tries whether it may write here
+    (folder / "4913").unlink()
+    (folder / "before.txt").rename(folder / "before.txt~")
+    (folder / "before.txt").write_text("saved with a copy of what was there")
+    (folder / "before.txt~").unlink()
+    assert told(daemon, 1) == [("ObjectCreated:Put", "before.txt")]
+    (folder / "äö ü" / "日本").mkdir(parents=True)
+    (folder / "äö ü" / "日本" / "ñ+1.txt").write_text("names")
+    assert told(daemon, 1) == [("ObjectCreated:Put", "%C3%A4%C3%B6+%C3%BC/%E6%97%A5%E6%9C%AC/%C3%B1%2B1.txt")]
+    assert records(daemon, url(daemon)) == []
+
+
+def test_what_a_killed_daemon_was_writing_is_cleared_away(daemon: RunningDaemon, folder: Path) -> None:
+    told(daemon, 1)
+    left = folder / f".eventrt-{'0' * 24}"
+    left.write_text("half of a file")
+    mine = folder / ".eventrt-notes"
+    mine.write_text("not written by the daemon")
+    daemon.restart(kill=True)
+    assert not wait_for(left.exists, lambda is_there: not is_there)
+    assert mine.exists()

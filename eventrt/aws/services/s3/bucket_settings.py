@@ -124,6 +124,9 @@ class BucketSettings(Settings):
         lifecycle.check(rules)
         size = request.get("TransitionDefaultMinimumObjectSize") or "all_storage_classes_128K"
         kept = [{**rule, "ID": rule.get("ID") or f"rule-{number}"} for number, rule in enumerate(rules, 1)]
+        bucket = await self._store.read(lambda tx: find_bucket(tx, call, request))
+        if bucket.folder:
+            raise S3Refused("NotImplemented", "eventrt does not expire files in a folder.", status=501)
         answer = await self.keep(call, request, "lifecycle", {"Rules": kept, "size": size})
         assert not isinstance(answer, Mapping)
         answer.headers["x-amz-transition-default-minimum-object-size"] = size
