@@ -33,9 +33,9 @@ class DeclaredFunction(msgspec.Struct, frozen=True, kw_only=True):
     ]
     runtime: Annotated[str, Meta(min_length=1, description="AWS's name of the runtime.")] = "python3.12"
     description: Annotated[str, Meta(max_length=256, description="What it is for.")] = ""
-    role: Annotated[str, Meta(description="The ARN of its role; kept and shown, not enforced. Empty makes one up.")] = (
-        ""
-    )
+    role: Annotated[
+        str, Meta(description="The role its handlers call as: an ARN; policies are not enforced. Empty makes one up.")
+    ] = ""
     timeout_s: Annotated[int, Meta(ge=1, le=900, description="How long one invocation may take.", extra=Seconds)] = 3
     memory_mb: Annotated[
         int, Meta(ge=128, le=10240, description="How much memory it may use.", extra={"unit": "MB"})

@@ -26,9 +26,10 @@ _TOML_HEAD = """\
 # others) is shown at the end.
 """
 _EXAMPLES = {
-    "auth": '# [[auth.keys]]\n# access_key = "AKIAEXAMPLE"\n# secret_key = "wJalrXUtnFEMI"\n',
-    "runtime": '# interpreters = { "python3.12" = "/opt/python3.12/bin/python3" }\n',
+    ("auth", "keys"): '# [[auth.keys]]\n# access_key = "AKIAEXAMPLE"\n# secret_key = "wJalrXUtnFEMI"\n',
+    ("runtime", "interpreters"): '# interpreters = { "python3.12" = "/opt/python3.12/bin/python3" }\n',
 }
+"""What stands for a setting whose default, empty, would show nothing of its form."""
 _SHOWN = {
     "functions": {"name": "resize", "handler": "app.handler", "code": "functions/resize"},
     "queues": {"name": "uploads"},
@@ -48,9 +49,8 @@ def toml() -> str:
         for setting in every_setting():
             if setting.section == section:
                 parts.append(_comment(f"{setting.meta.description} {_must(setting.type, setting.meta)}"))
-                if not isinstance(setting.default, dict) and setting.name != "keys":
-                    parts.append(f"{setting.name} = {_toml_value(setting.default)}\n")
-        parts.append(_EXAMPLES.get(section, ""))
+                line = f"{setting.name} = {_toml_value(setting.default)}\n"
+                parts.append(_EXAMPLES.get((section, setting.name), line))
     for kind, declared in KINDS.items():
         parts.append(f"\n# {declared.__doc__}\n# [[{kind}]]\n")
         for name, (hint, meta) in members(declared).items():

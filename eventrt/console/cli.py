@@ -139,13 +139,15 @@ def check(file: str) -> None:
 @click.option("--endpoint-url", metavar="URL", help="Where the daemon listens (EVENTRT_ENDPOINT_URL).")
 def status(account: str, region: str | None, endpoint_url: str | None) -> None:
     """Show what a running daemon does."""
-    from eventrt.console.client import Client, Unreachable, WrongUrl
+    from eventrt.console.client import Client, NotFound, Unreachable, WrongUrl
     from eventrt.console.pages import show_status
 
     try:
         show_status(Client(endpoint_url), account=account, region=_region(region))
     except WrongUrl as error:
         _fail(error, EX_USAGE)
+    except NotFound as error:
+        _fail(f"what answers there is no eventrt of this version: {error}", EX_UNAVAILABLE)
     except Unreachable as error:
         _fail(error, EX_UNAVAILABLE)
 
@@ -187,7 +189,7 @@ def _find_interpreter(runtime: str, settings: "Settings") -> tuple[str | None, b
     return f"{found.name} ({found.path})", found.exact
 
 
-def _fail(error: Exception, code: int) -> NoReturn:
+def _fail(error: Exception | str, code: int) -> NoReturn:
     click.echo(f"eventrt: {error}", err=True)
     sys.exit(code)
 

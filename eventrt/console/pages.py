@@ -71,7 +71,7 @@ def show_status(client: Client, *, account: str, region: str) -> None:
             (
                 f"{_last(mapping['source_arn'])} → {_last(mapping['function_arn'])}",
                 mapping["state"],
-                mapping["poller"].get("waiting_for") or "",
+                "" if mapping["problem"] else mapping["poller"].get("waiting_for") or "",
                 mapping["problem"] or "",
             )
             for mapping in mappings

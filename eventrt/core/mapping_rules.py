@@ -98,6 +98,8 @@ def read_source(arn_text: str | None, *, region: str, plugins: Container[str] = 
             "yet; it serves Amazon SQS queues, Kinesis streams, DynamoDB streams, and what poller plugins read. "
             f"Event source: {arn}"
         )
+    if arn.partition == "eventrt":
+        raise invalid(f"Unrecognized event source: no poller plugin for {arn.service!r} is installed.")
     if arn.partition != "aws" or arn.region != region or not arn.account_id or not _is_source(arn):
         raise invalid("Unrecognized event source.")
     return arn

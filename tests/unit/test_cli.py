@@ -1,5 +1,7 @@
 """The command line, as one who mistypes sees it: one clear line and an exit code, never a traceback."""
 
+import threading
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 
 import pytest
@@ -38,6 +40,32 @@ def test_nobody_at_the_endpoint_is_told_with_what_to_do() -> None:
     assert result.exit_code == 69
     assert result.stderr.endswith("start it with: eventrt serve\n")
     assert run("logs", "\udcff", "--endpoint-url", "http://127.0.0.1:1").exit_code == 69
+
+
+class _Older(BaseHTTPRequestHandler):
+    """Knows no path, as a daemon of another version may not know one."""
+
+    def do_GET(self) -> None:
+        body = b'{"error": "there is nothing at ' + self.path.encode() + b'"}'
+        self.send_response(404)
+        self.send_header("content-length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+def test_a_daemon_of_another_version_is_told_apart() -> None:
+    with HTTPServer(("127.0.0.1", 0), _Older) as server:
+        thread = threading.Thread(target=server.handle_request)
+        thread.start()
+        result = run("status", "--endpoint-url", f"http://127.0.0.1:{server.server_port}")
+        thread.join()
+    assert result.exit_code == 69
+    assert result.stderr == (
+        "eventrt: what answers there is no eventrt of this version: there is nothing at /_eventrt/health\n"
+    )
 
 
 def test_an_account_has_twelve_digits() -> None:

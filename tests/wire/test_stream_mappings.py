@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import RunningDaemon
+from tests.running import PATIENCE_S, RunningDaemon
 from tests.wire.lambda_speaking import error_of, members_of, new_name, zip_of
 from tests.wire.mappings_speaking import wait_for
 from tests.wire.streams_speaking import StreamLife, begin, begin_with_table, payloads_of
@@ -400,7 +400,7 @@ def test_forty_invocations_are_in_flight_with_four_shards_and_a_factor_of_ten(
     life.put(*[(f"key-{number}", str(number)) for number in range(480)])
     life.map(ParallelizationFactor=10, BatchSize=1)
     most = 0
-    give_up_at = time.monotonic() + 30
+    give_up_at = time.monotonic() + PATIENCE_S
     while most < 40 and time.monotonic() < give_up_at:
         shards = life.status()["poller"]["shards"]
         most = max(most, sum(lane["running"] for shard in shards for lane in shard["lanes"]))
@@ -786,7 +786,8 @@ def test_a_source_that_no_plugin_reads_is_refused(daemon: RunningDaemon) -> None
         FunctionName=life.function,
         StartingPosition="LATEST",
     )
-    assert refusal == (400, "InvalidParameterValueException", "Unrecognized event source.")
+    text = "Unrecognized event source: no poller plugin for 'redis' is installed."
+    assert refusal == (400, "InvalidParameterValueException", text)
 
 
 def daemon_log(daemon: RunningDaemon, function: str) -> list[str]:
