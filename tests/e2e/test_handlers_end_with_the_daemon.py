@@ -61,37 +61,42 @@ def test_nothing_outlives_the_daemon(tmp_path, isolation, how):
         text=True,
         cwd=Path(__file__).parents[2],
     ) as daemon:
-        assert daemon.stdout is not None
-        for line in daemon.stdout:
-            if line == "ready\n":
-                break
-        family = _below(daemon.pid)
-        assert len(_processes_with(marker)) >= 3  # the daemon itself, and what the handler left behind
-        zygotes = [pid for pid in family if _parent(pid) == daemon.pid]
-        assert zygotes
-        if how == "kill -9 of the daemon":
+        try:
+            _end_and_look(daemon, marker, how)
+        finally:
             daemon.kill()
-        elif how == "kill -9 of all at once":
-            for pid in [daemon.pid, *zygotes]:
-                with suppress(ProcessLookupError):  # a zygote may already have followed the daemon
-                    os.kill(pid, signal.SIGKILL)
-        else:
-            for pid in zygotes:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-            _wait_until_gone(marker, besides=daemon.pid)
-            daemon.kill()
-        _wait_until_gone(marker)
-        give_up_at = time.monotonic() + 5
-        while left := {pid for pid in family if _parent(pid) is not None}:
-            assert time.monotonic() < give_up_at, left
-            time.sleep(0.01)
 
 
-def _wait_until_gone(marker, besides=0):
-    give_up_at = time.monotonic() + 5
-    while left := _processes_with(marker) - {besides}:
-        assert time.monotonic() < give_up_at, left
+def _end_and_look(daemon, marker, how):
+    assert daemon.stdout is not None
+    for line in daemon.stdout:
+        if line == "ready\n":
+            break
+    # The daemon itself and what the handler leaves behind, which may be about to become what it is.
+    _until(lambda: len(_processes_with(marker)) >= 3)
+    family = _below(daemon.pid)
+    zygotes = [pid for pid in family if _parent(pid) == daemon.pid]
+    assert zygotes
+    if how == "kill -9 of the daemon":
+        daemon.kill()
+    elif how == "kill -9 of all at once":
+        for pid in [daemon.pid, *zygotes]:
+            with suppress(ProcessLookupError):  # a zygote may already have followed the daemon
+                os.kill(pid, signal.SIGKILL)
+    else:
+        for pid in zygotes:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        _until(lambda: not _processes_with(marker) - {daemon.pid})
+        daemon.kill()
+    _until(lambda: not _processes_with(marker))
+    _until(lambda: not [pid for pid in family if _parent(pid) is not None])
+
+
+def _until(is_so):
+    give_up_at = time.monotonic() + 20
+    while not is_so():
+        assert time.monotonic() < give_up_at
         time.sleep(0.01)
 
 

@@ -16,6 +16,9 @@ pytestmark = pytest.mark.timeout(600)  # the provider waits ten seconds before i
 CONFIGURATION = (
     provider("dynamodb", "iam", "kinesis", "lambda", "sqs")
     + """
+variable "factor" { type = number }
+variable "archive" { type = string }
+variable "journal" { type = string }
 
 resource "aws_iam_role" "worker" {
   name               = "worker"

@@ -12,6 +12,9 @@ pytestmark = pytest.mark.timeout(600)  # the provider waits ten seconds before i
 CONFIGURATION = (
     provider("kinesis")
     + """
+variable "shards" { type = number }
+variable "hours" { type = number }
+variable "stage" { type = string }
 
 resource "aws_kinesis_stream" "orders" {
   name                = "orders"
