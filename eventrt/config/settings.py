@@ -64,7 +64,7 @@ class ServerSettings(msgspec.Struct, frozen=True, kw_only=True):
     ] = 16_384
     max_connections: Annotated[
         int,
-        Meta(ge=1, le=100_000, description="How many connections may be open; further ones are closed at once."),
+        Meta(ge=1, le=100_000, description="How many connections may be open; further ones are answered 503."),
     ] = 2000
     allowed_hosts: Annotated[
         tuple[str, ...],
