@@ -364,6 +364,8 @@ class Connection(asyncio.Protocol):
         )
         head = answers.head_of(response, terms.date.text(), closes=closes, is_http_1_0=is_http_1_0)
         if self._transport.is_closing():
+            if (close := getattr(response.stream, "aclose", None)) is not None:
+                await close()
             return False
         if response.stream is not None:
             await self._send_stream(head, response, ask)

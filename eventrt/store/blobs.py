@@ -15,7 +15,7 @@ import os
 import secrets
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
@@ -28,15 +28,35 @@ import structlog
 from anyio.abc import TaskStatus
 
 from eventrt.core.buckets import Body
-from eventrt.errors import StoreFull
+from eventrt.errors import EventrtError, StoreFull
 
 T = TypeVar("T")
+
+
+class BodyLost(EventrtError):  # noqa: N818 - a state of the disk
+    """The bytes of a body are not where they were put: the file is gone, or shorter than it was.
+
+    Without `store.durability = "power"` a power cut may do that; so may whoever has hands in the data directory.
+    """
+
+    def __init__(self, path: Path, reason: str, *, is_blob: bool) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path = path
+        self.reason = reason
+        self.is_blob = is_blob
+        """Or a file of a bucket over a folder, which is others' to change."""
+
 
 BATCH_BYTES = 512 * 1024
 """What is gathered of a body before a thread takes it."""
 
 READ_BYTES = 512 * 1024
 _READ_FIRST_BYTES = 256 * 1024
+_READ_LEAST_BYTES = 64 * 1024
+_READING_BYTES = 4 * 1024 * 1024
+"""What all readers together take at once, as long as each has its least; a reader holds a piece or two of it."""
+
+_NOT_THERE = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP)
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _LOG = structlog.get_logger("eventrt.buckets")
 
@@ -173,6 +193,28 @@ class BlobWriter:
             self._staged.unlink(missing_ok=True)
 
 
+class Begun:
+    """The bytes of a body whose first piece was read (`first`): a stream that begins with it."""
+
+    def __init__(self, first: bytes, rest: AsyncGenerator[bytes, None]) -> None:
+        self.first = first
+        self._rest = rest
+        self._is_begun = False
+
+    def __aiter__(self) -> "Begun":
+        return self
+
+    async def __anext__(self) -> bytes:
+        if not self._is_begun:
+            self._is_begun = True
+            return self.first
+        return await anext(self._rest)
+
+    async def aclose(self) -> None:
+        """Let go of the body, however much of it was read."""
+        await self._rest.aclose()
+
+
 class Blobs:
     """The blobs of one data directory.
 
@@ -187,6 +229,8 @@ class Blobs:
         self._limiter: anyio.CapacityLimiter | None = None
         self._pool = ThreadPoolExecutor(4, "eventrt-blobs")
         self._readers: Counter[str] = Counter()
+        self._streams = 0
+        """How many bodies are being read."""
         self._doomed: set[str] = set()
         self._given_up: list[str] = []
         self._folders: set[Path] = set()
@@ -267,32 +311,66 @@ class Blobs:
                         self._doomed.discard(name)
                         self.give_up([name])
 
-    async def read(self, body: Body, first: int = 0, last: int | None = None) -> AsyncIterator[bytes]:
+    async def begin(self, body: Body, first: int = 0, last: int | None = None) -> "Begun":
+        """Return the bytes of a body from `first` to `last` (inclusive) with the first piece of them at hand.
+
+        Its blobs are kept until all was read, or the stream is closed.
+
+        Raises: BodyLost: they are not there.
+        """
+        pieces = self._held(body, first, last)
+        return Begun(await anext(pieces, b""), pieces)
+
+    async def _held(self, body: Body, first: int, last: int | None) -> AsyncGenerator[bytes, None]:
+        with self.reading(body.blobs):
+            async with contextlib.aclosing(self.read(body, first, last)) as pieces:
+                async for piece in pieces:
+                    yield piece
+
+    async def read(self, body: Body, first: int = 0, last: int | None = None) -> AsyncGenerator[bytes, None]:
         """Yield the bytes of a body from `first` to `last` (inclusive), wherever they are.
 
         Who reads holds `reading` around it, from the unit that told of the body on.
+
+        Raises: BodyLost: they are not there.
         """
         end = body.size if last is None else last + 1
         if body.inline is not None:
             if end > first:
                 yield body.inline[first:end]
             return
-        size = _READ_FIRST_BYTES
-        for path, offset, length in self._stretches(body, first, end):
-            fd, piece = await self.in_thread(partial(_open_and_read, path, offset, min(size, length)))
-            try:
-                while True:
-                    if not piece:
-                        raise EOFError(f"{path} is shorter than it was")
-                    size = READ_BYTES
-                    offset += len(piece)
-                    length -= len(piece)
-                    yield piece
-                    if not length:
-                        break
-                    piece = await self.in_thread(partial(os.pread, fd, min(size, length), offset))
-            finally:
-                os.close(fd)
+        is_blob = not body.file
+        self._streams += 1
+        size = self._piece_bytes(_READ_FIRST_BYTES)
+        try:
+            for path, offset, length in self._stretches(body, first, end):
+                try:
+                    fd, piece = await self.in_thread(partial(_open_and_read, path, offset, min(size, length), length))
+                except EOFError as error:
+                    raise BodyLost(path, str(error), is_blob=is_blob) from error
+                except OSError as error:
+                    if error.errno not in _NOT_THERE:
+                        raise
+                    raise BodyLost(path, error.strerror or "it cannot be opened", is_blob=is_blob) from error
+                try:
+                    while True:
+                        if not piece:
+                            raise BodyLost(path, f"it ends at byte {offset} now", is_blob=is_blob)
+                        offset += len(piece)
+                        length -= len(piece)
+                        yield piece
+                        if not length:
+                            break
+                        size = self._piece_bytes(READ_BYTES)
+                        piece = await self.in_thread(partial(os.pread, fd, min(size, length), offset))
+                finally:
+                    os.close(fd)
+        finally:
+            self._streams -= 1
+
+    def _piece_bytes(self, most: int) -> int:
+        """Return how much a reader takes at once: less of it the more readers there are."""
+        return max(_READ_LEAST_BYTES, min(most, _READING_BYTES // self._streams))
 
     def _stretches(self, body: Body, first: int, end: int) -> Iterator[tuple[Path, int, int]]:
         if body.file:
@@ -344,7 +422,8 @@ class Blobs:
             names, self._given_up = self._given_up, []
             is_removed = False
             with anyio.CancelScope(shield=True):
-                is_removed = await self._remove_settled(names, settle)
+                # Asked anew: while somebody read one, somebody else may have begun to use it again.
+                is_removed = await self._remove_settled(await unused(names), settle)
             if not is_removed:
                 self._given_up += names  # they go with the next ones, or at the next start
                 await self._bell.wait()
@@ -390,10 +469,16 @@ class Blobs:
         return [name for name in os.listdir(folder) if name[3:15] != self._start]
 
 
-def _open_and_read(path: Path, offset: int, size: int) -> tuple[int, bytes]:
-    """Return an open file and what stands at a place of it."""
+def _open_and_read(path: Path, offset: int, size: int, wanted: int) -> tuple[int, bytes]:
+    """Return an open file and what stands at a place of it.
+
+    Raises: EOFError: it does not have the `wanted` bytes there.
+    """
     fd = open_regular(path)
     try:
+        present = os.fstat(fd).st_size
+        if present < offset + wanted:
+            raise EOFError(f"it ends at byte {present}, before {offset + wanted}")
         return fd, os.pread(fd, size, offset)
     except BaseException:
         os.close(fd)

@@ -7,6 +7,8 @@ matter to the function. What S3 would refuse, Lambda refuses in S3's words insid
 from collections.abc import Mapping
 from typing import Any
 
+import structlog
+
 from eventrt.aws.call import Call
 from eventrt.core.buckets import NULL, Body, Bucket, ObjectVersion
 from eventrt.core.function_rules import UNZIPPED_LIMIT_BYTES, check_archive_size
@@ -15,7 +17,9 @@ from eventrt.errors import ApiError
 from eventrt.invoker.unpack import too_large
 from eventrt.sources.folders import Folders
 from eventrt.store.api import Store, Tx
-from eventrt.store.blobs import Blobs
+from eventrt.store.blobs import Blobs, BodyLost
+
+_LOG = structlog.get_logger("eventrt.buckets")
 
 _SOURCES_BESIDE_A_ZIP = ("S3Bucket", "S3Key", "S3ObjectVersion", "ImageUri")
 
@@ -57,6 +61,10 @@ class Archives:
             return await self._download(call, bucket_name, key, source.get("S3ObjectVersion"))
         except S3Refused as refused:
             raise _as_lambda_says(refused, bucket_name, key) from refused
+        except BodyLost as error:
+            _LOG.error("object.lost", bucket=bucket_name, key=key, path=str(error.path), reason=error.reason)
+            lost = S3Refused("InternalError", "We encountered an internal error. Please try again.")
+            raise _as_lambda_says(lost, bucket_name, key) from error
 
     async def _download(self, call: Call, bucket_name: str, key: str, version_id: str | None) -> bytes:
         bucket, version = await self._store.read(lambda tx: _find(tx, call, bucket_name, key, version_id))

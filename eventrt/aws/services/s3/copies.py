@@ -71,8 +71,7 @@ class Copies(Uploads):
 
             def unit(tx: Tx) -> ObjectVersion:
                 found = _look_up(tx, call, read_copy_source(request["CopySource"]), request)[1]
-                if found.id != source.id:
-                    raise S3Refused("OperationAborted", "The source changed while it was copied.", status=409)
+                _check_same(found, source)
                 now = find_bucket(tx, call, request)
                 lock = drafts.lock_of(request, now, tx.now)
                 made = ObjectDraft(request["Key"], found.body, etag, checksum, lock=lock, **draft)
@@ -232,7 +231,8 @@ class Copies(Uploads):
                 stretches = [Extent(name, 0, size)] if size else []
 
             def unit(tx: Tx) -> float:
-                _look_up(tx, call, read_copy_source(request["CopySource"]), request)
+                # The stretches are those of this very version: another one has other blobs.
+                _check_same(_look_up(tx, call, read_copy_source(request["CopySource"]), request)[1], source)
                 present = find_upload(tx, call, request)
                 tx.objects.put_part(present, Part(number, size, md5, checksum, tx.now, Body(size, None, stretches)))
                 return tx.now
@@ -301,6 +301,19 @@ def _look_up(tx: Tx, call: Call, names: CopySource, request: Request) -> tuple[B
         name = "If-None-Match" if "IfNoneMatch" in conditions else "If-Modified-Since"
         raise precondition_failed(f"x-amz-copy-source-{name}")
     return bucket, version
+
+
+def _check_same(found: ObjectVersion, source: ObjectVersion) -> None:
+    """Let a copy pass whose source is still the version that was read.
+
+    Raises: S3Refused: OperationAborted.
+    """
+    if found.id != source.id:
+        raise S3Refused(
+            "OperationAborted",
+            "A conflicting conditional operation is currently in progress against this resource. Please try again.",
+            status=409,
+        )
 
 
 def _cut(extents: Sequence[Extent], first: int, last: int) -> list[Extent]:

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 import anyio
+import structlog
 
 from eventrt.aws.call import Call, answering
 from eventrt.aws.protocol.overlays import HOST_ID
@@ -38,9 +39,11 @@ from eventrt.http import Response
 from eventrt.sources.buckets import Buckets
 from eventrt.sources.folders import Folders
 from eventrt.store.api import Store, Tx
-from eventrt.store.blobs import Blobs
+from eventrt.store.blobs import Blobs, BodyLost
 
 Request = Mapping[str, Any]
+
+_LOG = structlog.get_logger("eventrt.buckets")
 
 _VOUCHED = frozenset(
     {
@@ -124,7 +127,25 @@ def as_api_error(refused: Refused) -> ApiError:
     return ApiError(refused.code, refused.message)
 
 
-answers = answering({Refused: lambda refused, request: as_api_error(refused)})
+def lost(error: BodyLost, request: Request) -> ApiError:
+    """Return the error of a request whose object has lost its bytes, and tell the operator which one has.
+
+    A file of a folder is others' to change at any moment: the next request sees what has become of it.
+    """
+    if not error.is_blob:
+        return ApiError("ServiceUnavailable", "The file is being written. Please try again.", status=503)
+    _LOG.error(
+        "object.lost",
+        bucket=request.get("Bucket"),
+        key=request.get("Key"),
+        copy_source=request.get("CopySource"),
+        path=str(error.path),
+        reason=error.reason,
+    )
+    return ApiError("InternalError", "We encountered an internal error. Please try again.", status=500)
+
+
+answers = answering({Refused: lambda refused, request: as_api_error(refused), BodyLost: lost})
 """Marks a method as the handler of an operation; a rule it breaks becomes S3's answer."""
 
 
