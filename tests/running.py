@@ -1,5 +1,6 @@
 """A daemon as a process, and clients that speak to it: what wire and end-to-end tests drive."""
 
+import asyncio
 import os
 import queue
 import random
@@ -8,9 +9,10 @@ import socket
 import subprocess
 import sys
 import threading
+import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -25,10 +27,21 @@ LONGEST_POLL_S = 20
 """How long one ReceiveMessage may wait."""
 
 
+async def turn_until(is_so: Callable[[], bool]) -> None:
+    """Let the event loop turn until it is so."""
+    give_up_at = time.monotonic() + PATIENCE_S
+    while not is_so():
+        assert time.monotonic() < give_up_at, "it never came to that"
+        await asyncio.sleep(0)
+
+
 class RunningDaemon:
     """A daemon process with a test clock on a free port, and a data directory of its own.
 
-    Args: arguments: further options of `eventrt serve`. environment: further variables.
+    Args:
+        arguments: further options of `eventrt serve`.
+        environment: further variables.
+        holds_clock: the clock moves by `advance` alone, so that no machine is too slow for what a test says of time.
     """
 
     def __init__(
@@ -38,7 +51,9 @@ class RunningDaemon:
         arguments: tuple[str, ...] = (),
         environment: dict[str, str] | None = None,
         test_clock: bool = True,
+        holds_clock: bool = False,
     ) -> None:
+        self._holds_clock = holds_clock
         self.data_dir = data_dir
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
@@ -90,6 +105,8 @@ class RunningDaemon:
             self._process.kill()
             self._process.wait()
             raise RuntimeError(f"the daemon did not start:\n{self.log}")
+        if self._holds_clock:
+            self.post("/_eventrt/clock", {"rate": 0})
         return self
 
     def _read_log(self, process: "subprocess.Popen[bytes]", ready: "queue.Queue[bool]") -> None:
@@ -151,15 +168,6 @@ class RunningDaemon:
         """Move the clock forward; return the new moment once all that fell due has happened."""
         return float(self.post("/_eventrt/clock", {"advance": seconds})["now"])
 
-    @contextmanager
-    def held(self) -> Iterator[None]:
-        """Hold the clock for the length of a block: it moves by `advance` alone, however slow the machine is."""
-        self.post("/_eventrt/clock", {"rate": 0})
-        try:
-            yield
-        finally:
-            self.post("/_eventrt/clock", {"rate": 1})
-
     def get(self, path: str) -> dict[str, Any]:
         """Return the JSON answer of a control path."""
         return self._call(urllib.request.Request(self.url + path))
@@ -205,10 +213,10 @@ def free_port() -> int:
 
 @contextmanager
 def own_daemon(folders: pytest.TempPathFactory) -> Iterator[RunningDaemon]:
-    """Run a daemon on a new data directory for the length of a block."""
-    running = RunningDaemon(folders.mktemp("eventrt") / "data")
-    running.start()
+    """Run a daemon on a new data directory, its clock held, for the length of a block."""
+    running = RunningDaemon(folders.mktemp("eventrt") / "data", holds_clock=True)
     try:
+        running.start()
         yield running
     finally:
         running.stop()

@@ -24,6 +24,7 @@ from eventrt.pollers.supervisor import Supervisor
 from eventrt.sources import mappings, queues, streams
 from eventrt.store.api import Tx
 from eventrt.store.sqlite.store import SqliteStore
+from tests.running import PATIENCE_S, turn_until
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 OK = Succeeded(b"null")
@@ -186,12 +187,9 @@ class House:
 
     async def until_enabled(self, mapping_id: str = "m1") -> None:
         """Return once no transition of a mapping is under way."""
-        for _ in range(20_000):
-            mapping = await self.get(mapping_id)
-            if mapping is not None and not mapping.is_in_transition:
-                return
-            await asyncio.sleep(0)
-        raise AssertionError("it never came to that")
+        with anyio.fail_after(PATIENCE_S):
+            while (mapping := await self.get(mapping_id)) is None or mapping.is_in_transition:  # noqa: ASYNC110
+                await asyncio.sleep(0)
 
     async def settle(self) -> None:
         """Let everything that is due happen."""
@@ -199,11 +197,7 @@ class House:
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Let the loop turn until it is so; real time is of no matter."""
-        for _ in range(20_000):
-            if is_so():
-                return
-            await asyncio.sleep(0)
-        raise AssertionError("it never came to that")
+        await turn_until(is_so)
 
 
 @asynccontextmanager

@@ -1,5 +1,6 @@
 """What an environment is to a handler, how long it lives, and that nothing of it is left behind."""
 
+import contextlib
 import os
 import re
 import shutil
@@ -18,6 +19,7 @@ from eventrt.invoker.invocation import Invocation
 from eventrt.invoker.runtimes.interpreters import Interpreters, NoInterpreter
 from eventrt.invoker.runtimes.python import PythonRuntime
 from tests.invoking import running_invoker
+from tests.running import PATIENCE_S
 
 
 def without_namespaces(data: Path) -> PythonRuntime:
@@ -42,11 +44,11 @@ async def test_a_handler_sees_the_context_that_aws_gives(tmp_path):
                 context.log("logged ")
                 return found
             """,
-            timeout_s=7,
+            timeout_s=300,
             memory_mb=256,
         )
         found = await bench.result(function, request_id="id-1")
-        assert 6000 < found.pop("remaining") <= 7000
+        assert 100_000 < found.pop("remaining") <= 300_000
         assert re.fullmatch(r"\d{4}/\d\d/\d\d/\[\$LATEST\][0-9a-f]{32}", found.pop("log_stream_name"))
         assert found == {
             "aws_request_id": "id-1",
@@ -232,7 +234,7 @@ async def test_a_deleted_function_is_not_found_and_its_environments_end(tmp_path
 
 
 async def test_idle_environments_are_retired(tmp_path):
-    async with running_invoker(tmp_path, idle_timeout_s=0.2) as bench:
+    async with running_invoker(tmp_path, idle_timeout_s=1.0) as bench:
         function = bench.function("def handler(event, context):\n    return 1\n")
         assert await bench.result(function) == 1
         assert bench.invoker.status()["environments"] == 1
@@ -284,7 +286,7 @@ async def test_a_caller_that_goes_away_stops_nothing(tmp_path):
         )
         await bench.result(function, 0)
         with anyio.move_on_after(0.05):
-            await bench.invoke(function, 0.3)
+            await bench.invoke(function, 1.5)
         assert bench.invoker.status()["running"] == 1
         await becomes(lambda: not (bench.invoker.status()["running"]))
         assert bench.log(function).count("ran to its end") == 2
@@ -348,7 +350,8 @@ async def test_a_killed_zygote_is_replaced(tmp_path):
         function = bench.function("def handler(event, context):\n    return 1\n")
         assert await bench.result(function) == 1
         for pid in descendants():
-            os.kill(pid, 9)
+            with contextlib.suppress(ProcessLookupError):  # the kernel ends them with the one above
+                os.kill(pid, 9)
         await becomes(lambda: not (descendants()))
         assert await bench.result(function) == 1
 
@@ -493,8 +496,8 @@ async def test_the_log_holds_what_was_printed_between_start_and_end(tmp_path):
 
 
 async def becomes(condition) -> None:
-    """Return once the machine (not the daemon's clock) has come so far; fail after five seconds."""
-    with anyio.fail_after(5):
+    """Return once the machine (not the daemon's clock) has come so far."""
+    with anyio.fail_after(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - processes elsewhere ring no bell
             await anyio.sleep(0.01)
 

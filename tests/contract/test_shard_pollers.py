@@ -23,6 +23,7 @@ from eventrt.core.tables.schema import KeySchema, Table, key_of
 from eventrt.plugins import Plugins
 from eventrt.pollers import dynamodb, kinesis
 from eventrt.sources import streams, table_streams, tables
+from tests.running import PATIENCE_S
 from tests.stream_house import OK, House, stream_house
 
 
@@ -202,7 +203,7 @@ async def test_new_records_are_announced_or_looked_for(open_bench: Open) -> None
             assert page.look_again_s is None
             with poller.watch(shard) as bell:
                 await bench.append("a")
-                with anyio.fail_after(5):
+                with anyio.fail_after(PATIENCE_S):
                     await bell.wait()
         else:
             assert page.look_again_s is not None
@@ -240,7 +241,7 @@ async def test_a_mapping_carries_its_records_to_the_function(open_bench: Open) -
         house.invoker.invoke = invoke  # type: ignore[method-assign]
         await bench.append(*"abcde")
         await house.map(bench.context.source_arn, BatchSize=2, settles=False)
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_S):
             while sum(map(len, seen)) < 5:  # noqa: ASYNC110 - a file is looked at in real time
                 await anyio.sleep(0.01)
             await house.until_enabled()

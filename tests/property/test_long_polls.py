@@ -21,6 +21,7 @@ from eventrt.clock import SystemClock
 from eventrt.http import Request
 from eventrt.sources import queues as shelf
 from eventrt.store.sqlite.store import SqliteStore
+from tests.running import PATIENCE_S
 
 
 class Client:
@@ -89,7 +90,7 @@ async def _meet(chance: random.Random, service: SqsService, store: SqliteStore, 
             await service.send_message(me.call("SendMessage"), {"QueueUrl": url, "MessageBody": str(number)})
 
     staying = 0
-    with anyio.fail_after(30):
+    with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as group:
             scopes = []
             for _ in range(pollers):

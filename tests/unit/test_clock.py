@@ -6,16 +6,17 @@ import anyio
 import pytest
 
 from eventrt.clock import SystemClock, VirtualClock
+from tests.running import PATIENCE_S
 
 
 async def test_a_sleep_until_a_past_moment_returns_at_once() -> None:
     clock = SystemClock()
-    with anyio.fail_after(1):
+    with anyio.fail_after(PATIENCE_S):
         await clock.sleep_until(clock.now() - 10)
 
 
 async def test_now_follows_the_wall_clock() -> None:
-    assert SystemClock().now() == pytest.approx(time.time(), abs=0.5)
+    assert SystemClock().now() == pytest.approx(time.time(), abs=30)
 
 
 async def test_a_short_wait_ends_by_itself() -> None:
@@ -85,7 +86,7 @@ async def test_advance_waits_for_the_work_an_instant_woke() -> None:
 async def test_a_faster_rate_ends_waits_sooner() -> None:
     clock = VirtualClock()
     clock.set_rate(1000)
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_S):
         await clock.sleep_until(clock.now() + 60)
 
 
@@ -100,9 +101,9 @@ async def test_a_held_clock_stands_still() -> None:
 async def test_real_mode_returns_to_the_wall_clock() -> None:
     clock = VirtualClock()
     await clock.advance(86400)
-    assert clock.offset_s == pytest.approx(86400, abs=1)
+    assert clock.offset_s == pytest.approx(86400, abs=30)
     clock.set_real()
-    assert clock.offset_s == pytest.approx(0, abs=0.5)
+    assert clock.offset_s == pytest.approx(0, abs=30)
 
 
 async def test_a_cancelled_timer_is_not_called() -> None:

@@ -5,6 +5,7 @@ import anyio.lowlevel
 import pytest
 
 from eventrt.observability.function_logs import FunctionLogs
+from tests.running import PATIENCE_S
 
 OF = ("000000000000", "us-east-1", "f")
 
@@ -23,7 +24,7 @@ async def test_writing_waits_for_nobody_and_happens_soon(tmp_path):
     logs.of(*OF).write(b"one\n")
     path = logs.path(*OF)
     assert not path.exists()
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_S):
         while not path.exists():  # noqa: ASYNC110 - a file rings no bell
             await anyio.sleep(0.005)
     assert path.read_bytes() == b"one\n"

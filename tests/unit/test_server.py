@@ -13,6 +13,7 @@ from eventrt.errors import StartupError
 from eventrt.frontdoors.guard import Guard
 from eventrt.frontdoors.server import HttpServer
 from eventrt.http import Handler, Request, Response
+from tests.running import PATIENCE_S
 
 
 async def echo(request: Request) -> Response:
@@ -88,7 +89,7 @@ class Connection:
         return status, headers, await self.reader.read()
 
     async def is_closed(self) -> bool:
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_S):
             try:
                 return await self.reader.read(1) == b""
             except ConnectionError:
@@ -264,6 +265,18 @@ async def test_a_body_that_stalls_is_dropped() -> None:
         assert await connection.is_closed()
 
 
+async def test_a_body_that_trickles_is_dropped() -> None:
+    async with serving(echo, stall_timeout_s=0.2, min_body_rate=10_000) as port:
+        connection = await port.connect()
+        connection.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n")
+        answer = asyncio.ensure_future(connection.answer())
+        while not answer.done():
+            connection.send(b"x")
+            await asyncio.wait([answer], timeout=0.01)
+        status, headers, _ = await answer
+        assert (status, headers["connection"]) == (408, "close")
+
+
 async def test_a_head_that_never_ends_is_dropped() -> None:
     async with serving(echo, idle_timeout_s=0.2) as port:
         for text in (b"", b"GET / HTTP/1.1\r\nHost: local"):
@@ -334,7 +347,7 @@ async def test_the_handler_of_a_client_that_has_gone_is_cancelled() -> None:
         connection.send(GET)
         await started.wait()
         connection.close()
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_S):
             await ended.wait()
     assert seen == [True]
 
@@ -346,7 +359,7 @@ async def test_a_client_that_does_not_read_is_cut_off() -> None:
     async with serving(much, stall_timeout_s=0.2) as port:
         connection = await port.connect()
         connection.send(GET)
-        with anyio.fail_after(10):
+        with anyio.fail_after(PATIENCE_S):
             while port.server.connections == 0:  # noqa: ASYNC110 - a server tells nobody who comes and goes
                 await anyio.sleep(0.01)
             while port.server.connections:  # noqa: ASYNC110
@@ -362,7 +375,7 @@ async def test_a_stopping_server_finishes_what_runs_and_closes_what_idles() -> N
         await go_on.wait()
         return Response(body=b"done")
 
-    async with serving(slow, grace_s=10.0) as port:
+    async with serving(slow, grace_s=PATIENCE_S) as port:
         idle, busy = await port.connect(), await port.connect()
         busy.send(GET)
         await started.wait()
@@ -383,12 +396,12 @@ async def test_a_stopping_server_does_not_wait_for_the_rest_of_a_body() -> None:
         reading.set()
         return Response(200, {}, await request.read_body(1000))
 
-    async with serving(read, grace_s=60.0) as port:
+    async with serving(read, grace_s=10 * PATIENCE_S) as port:
         connection = await port.connect()
         connection.send(b"POST / HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10\r\n\r\nabc")
         await reading.wait()
         port.scope.cancel()
-        with anyio.CancelScope(shield=True), anyio.fail_after(10):
+        with anyio.CancelScope(shield=True), anyio.fail_after(PATIENCE_S):
             assert (await connection.answer())[0] == 503
             assert await connection.is_closed()
 
@@ -408,7 +421,7 @@ async def test_a_stopping_server_cuts_off_what_outlasts_its_grace() -> None:
         connection.send(GET)
         await started.wait()
         port.scope.cancel()
-        with anyio.CancelScope(shield=True), anyio.fail_after(10):
+        with anyio.CancelScope(shield=True), anyio.fail_after(PATIENCE_S):
             await cancelled.wait()
             assert await connection.is_closed()
 

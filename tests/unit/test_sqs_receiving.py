@@ -13,6 +13,7 @@ from eventrt.errors import ApiError
 from eventrt.http import Request
 from eventrt.store.sqlite import shelves
 from eventrt.store.sqlite.store import SqliteStore
+from tests.running import PATIENCE_S
 
 ACCOUNT = "000000000000"
 
@@ -117,7 +118,7 @@ async def test_waits_end_at_once_when_the_daemon_stops(store: SqliteStore) -> No
     async def poll() -> None:
         answers.append(await receive(service, url, WaitTimeSeconds=20))
 
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_S):
         async with anyio.create_task_group() as group:
             for _ in range(3):
                 group.start_soon(poll)

@@ -12,6 +12,7 @@ from eventrt.core.streams import Consumer, Shard, Stream, hash_key_of
 from eventrt.sources import streams
 from eventrt.sources.streamsweeper import StreamSweeper
 from eventrt.store.sqlite.store import SqliteStore
+from tests.running import PATIENCE_S
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 DAY = 86_400.0
@@ -68,7 +69,7 @@ async def test_a_put_is_one_chunk_per_shard_and_rings_the_bells_of_its_shards(sh
     first, second = await shelf.shards(stream)
     with shelf.store.watch(("shard", first.id)) as one, shelf.store.watch(("shard", second.id)) as other:
         await shelf.put(stream, *keys)
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await one.wait()
             await other.wait()
         await shelf.put(stream, keys[0])
@@ -83,7 +84,7 @@ async def test_a_reshard_rings_the_bells_of_the_stream_and_of_the_shards_it_clos
     [first, _] = await shelf.shards(stream)
     with shelf.store.watch(("stream", stream.id)) as whole, shelf.store.watch(("shard", first.id)) as one:
         await shelf.store.write(lambda tx: streams.split(tx, stream, first, 5))
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await whole.wait()
             await one.wait()
 
@@ -105,7 +106,7 @@ async def test_a_reader_of_a_deleted_stream_is_at_its_end(shelf: Shelf) -> None:
     await shelf.put(stream, "a")
     with shelf.store.watch(("shard", shard.id)) as bell:
         await shelf.store.write(lambda tx: tx.streams.delete(stream))
-        with anyio.fail_after(5):
+        with anyio.fail_after(PATIENCE_S):
             await bell.wait()
     page = await shelf.store.read(lambda tx: streams.read(tx, shard, after=0, limit=10))
     assert page.is_at_end

@@ -15,6 +15,7 @@ from eventrt.errors import ApiError
 from eventrt.http import Request
 from eventrt.sources import streams
 from eventrt.store.sqlite.store import SqliteStore
+from tests.running import PATIENCE_S
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 FIRST = "shardId-000000000000"
@@ -72,7 +73,7 @@ async def test_a_subscription_ends_after_its_life(fanout: Fanout, monkeypatch: p
     monkeypatch.setattr(subscriptions, "LIFE_S", 0.2)
     monkeypatch.setattr(subscriptions, "HEARTBEAT_S", 0.03)
     await fanout.put(b"a")
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         events = [event async for event in await fanout.subscribe()]
     assert datas(events[0]) == [b"a"]
     assert len(events) > 2, "empty events say where the reader stands"
@@ -86,7 +87,7 @@ async def test_moving_the_clock_neither_ends_nor_lengthens_it(fanout: Fanout) ->
     await anext(events)
     await fanout.clock.advance(3600)
     await fanout.put(b"a")
-    with anyio.fail_after(10):
+    with anyio.fail_after(PATIENCE_S):
         assert datas(await anext(events)) == [b"a"]
     await stream.aclose()
 
@@ -150,5 +151,5 @@ async def test_every_subscription_ends_when_the_daemon_stops(fanout: Fanout) -> 
     events = aiter(stream)
     await anext(events)
     fanout.service.end_waits()
-    with anyio.fail_after(10), pytest.raises(StopAsyncIteration):
+    with anyio.fail_after(PATIENCE_S), pytest.raises(StopAsyncIteration):
         await anext(events)

@@ -23,6 +23,7 @@ from eventrt.pollers.supervisor import Supervisor
 from eventrt.sources import mappings, queues
 from eventrt.store.api import Tx
 from eventrt.store.sqlite.store import SqliteStore
+from tests.running import turn_until
 
 ACCOUNT, REGION = "000000000000", "us-east-1"
 
@@ -120,11 +121,7 @@ class House:
 
     async def until(self, is_so: Callable[[], bool]) -> None:
         """Let the loop turn until it is so; real time is of no matter."""
-        for _ in range(20_000):
-            if is_so():
-                return
-            await asyncio.sleep(0)
-        raise AssertionError("it never came to that")
+        await turn_until(is_so)
 
     async def settle(self) -> None:
         """Let everything that is due happen."""
@@ -426,5 +423,5 @@ async def test_a_report_comes_after_the_commit_of_its_settle(tmp_path: Path, dur
         h.supervisor.on_batch(lambda report: depths.append(queues.depth(h.store.engine.tx, queue)))
         await h.map("q", "f")
         await h.send(queue, "a", "b")
-        await h.until(lambda: len(depths) == 1) if durability == "process" else await anyio.sleep(0.2)
+        await h.until(lambda: len(depths) == 1)
         assert depths == [QueueDepth()]

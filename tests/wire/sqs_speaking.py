@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from tests.running import PATIENCE_S
+
 _NUMBERS = itertools.count(1)
 NO_QUEUE = "AWS.SimpleQueueService.NonExistentQueue"
 
@@ -112,7 +114,7 @@ def query(
     for name, value in (headers or {}).items():
         request.add_header(name, value)
     try:
-        with urllib.request.urlopen(request, timeout=60) as response:
+        with urllib.request.urlopen(request, timeout=PATIENCE_S) as response:
             return QueryAnswer(response.status, ET.fromstring(response.read()))
     except urllib.error.HTTPError as error:
         with error:

@@ -75,7 +75,7 @@ def test_the_clock_runs_at_a_rate(daemon: RunningDaemon) -> None:
         sqs.send_message(QueueUrl=url, MessageBody="soon", DelaySeconds=900)
         assert sqs.receive_message(QueueUrl=url, WaitTimeSeconds=20)["Messages"][0]["Body"] == "soon"
     finally:
-        daemon.post("/_eventrt/clock", {"rate": 1})
+        daemon.post("/_eventrt/clock", {"rate": 0})
 
 
 @pytest.mark.parametrize(

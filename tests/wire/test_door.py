@@ -13,13 +13,13 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError
 
-from tests.running import RunningDaemon
+from tests.running import PATIENCE_S, RunningDaemon
 
 KEY, SECRET = "AKIADOOR", "door/secret+key"
 
 
 def raw(daemon: RunningDaemon, method: str, path: str, headers: dict[str, str], body: bytes = b"") -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=PATIENCE_S)
     try:
         connection.request(method, path, body=body, headers=headers)
         answer = connection.getresponse()
@@ -168,7 +168,10 @@ def test_expect_100_continue_is_answered(daemon: RunningDaemon, queue: str) -> N
         "POST / HTTP/1.1\r\nHost: localhost\r\nExpect: 100-continue\r\nX-Amz-Target: AmazonSQS.SendMessage\r\n"
         f"Content-Type: application/x-amz-json-1.0\r\nContent-Length: {len(body)}\r\nConnection: close\r\n\r\n"
     )
-    with socket.create_connection(("127.0.0.1", daemon.port), timeout=10) as sock, sock.makefile("rb") as answer:
+    with (
+        socket.create_connection(("127.0.0.1", daemon.port), timeout=PATIENCE_S) as sock,
+        sock.makefile("rb") as answer,
+    ):
         sock.sendall(head.encode())
         assert answer.readline() == b"HTTP/1.1 100 Continue\r\n"
         assert answer.readline() == b"\r\n"
@@ -184,7 +187,7 @@ def test_a_long_poller_whose_client_has_gone_receives_nothing(daemon: RunningDae
         f"Content-Type: application/x-amz-json-1.0\r\nContent-Length: {len(body)}\r\n\r\n"
     )
     for _ in range(5):
-        with socket.create_connection(("127.0.0.1", daemon.port), timeout=10) as sock:
+        with socket.create_connection(("127.0.0.1", daemon.port), timeout=PATIENCE_S) as sock:
             sock.sendall(head.encode() + body)
             assert depth(daemon, queue) == 0  # the poll has reached the daemon by the time this is answered
     sqs = daemon.client("sqs")

@@ -7,7 +7,7 @@ from typing import Any
 import boto3
 import pytest
 
-from tests.running import RunningDaemon
+from tests.running import PATIENCE_S, RunningDaemon
 from tests.wire.dynamodb_speaking import checked_client, error_of, fresh, invalid, make_table, plain, refusal_of
 
 EVERYTHING: dict[str, Any] = {
@@ -372,7 +372,7 @@ def test_wrong_json_types_are_serialization_exceptions(tables: Any, daemon: Runn
             {"X-Amz-Target": f"DynamoDB_20120810.{operation}", "Content-Type": "application/x-amz-json-1.0"},
         )
         with pytest.raises(urllib.error.HTTPError) as caught:
-            urllib.request.urlopen(request, timeout=30)
+            urllib.request.urlopen(request, timeout=PATIENCE_S)
         with caught.value as error:
             assert error.code == 400
             found: dict[str, Any] = json.loads(error.read())

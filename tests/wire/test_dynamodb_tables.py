@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.running import RunningDaemon
+from tests.running import PATIENCE_S, RunningDaemon
 from tests.wire.dynamodb_speaking import (
     checked_client,
     error_of,
@@ -30,7 +30,7 @@ def tables(daemon: RunningDaemon) -> Any:
 
 def await_active(tables: Any, table: str) -> dict[str, Any]:
     """Return a table's description once it and its indexes are ACTIVE."""
-    give_up_at = time.monotonic() + 20
+    give_up_at = time.monotonic() + PATIENCE_S
     while True:
         shown: dict[str, Any] = tables.describe_table(TableName=table)["Table"]
         if shown["TableStatus"] == "ACTIVE":

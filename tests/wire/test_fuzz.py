@@ -24,7 +24,7 @@ from eventrt.aws import ledger
 from eventrt.aws.protocol.codecs import AwsCborCodec
 from eventrt.aws.protocol.models import load
 from eventrt.aws.protocol.overlays import MORE_PROTOCOLS
-from tests.running import RunningDaemon
+from tests.running import PATIENCE_S, RunningDaemon
 from tests.wire.modelled import Modelled
 
 ACCOUNT = "210987654321"
@@ -93,7 +93,7 @@ class Speaker:
     def ask(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, dict[str, str], bytes]:
         for attempt in (1, 2):
             if self.connection is None:
-                self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+                self.connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=PATIENCE_S)
             try:
                 self.connection.putrequest(method, path, skip_accept_encoding=True)
                 for name, value in {**headers, "Content-Length": str(len(body))}.items():

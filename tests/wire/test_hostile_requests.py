@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.running import RunningDaemon
+from tests.running import PATIENCE_S, RunningDaemon
 
 LONG = "9" * 5000
 """More digits than Python turns into a number without a word."""
@@ -20,7 +20,7 @@ def credential(service: str, region: str = "us-east-1") -> dict[str, str]:
 def ask(
     daemon: RunningDaemon, method: str, path: str, headers: dict[str, str | bytes], body: bytes = b""
 ) -> tuple[int, bytes]:
-    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=PATIENCE_S)
     try:
         connection.request(method, path, body, headers)
         response = connection.getresponse()
@@ -107,7 +107,7 @@ def impatient(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningDaemo
 
 def stall(daemon: RunningDaemon, head: str) -> bytes:
     """Send a request without the end of its body; return all that comes until the connection is closed."""
-    with socket.create_connection(("127.0.0.1", daemon.port), timeout=10) as sock:
+    with socket.create_connection(("127.0.0.1", daemon.port), timeout=PATIENCE_S) as sock:
         sock.sendall(f"{head}\r\nHost: localhost\r\nContent-Length: 100\r\n\r\nhalf".encode())
         return sock.makefile("rb").read()
 

@@ -7,7 +7,7 @@ from typing import Any
 import cbor2
 import pytest
 
-from tests.running import RunningDaemon
+from tests.running import PATIENCE_S, RunningDaemon
 from tests.wire.kinesis_speaking import FIRST, Kinesis
 
 CBOR = "application/x-amz-cbor-1.1"
@@ -17,7 +17,7 @@ class CborClient:
     """Speaks CBOR over one connection."""
 
     def __init__(self, port: int) -> None:
-        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+        self.connection = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
 
     def call(self, operation: str, body: bytes | dict[str, Any]) -> tuple[int, dict[str, str], bytes]:
         headers = {"X-Amz-Target": f"Kinesis_20131202.{operation}", "Content-Type": CBOR}
@@ -130,7 +130,7 @@ def test_pushed_events_carry_cbor(client: CborClient, kinesis: Kinesis) -> None:
 
 
 def test_other_services_do_not_speak_it(daemon: RunningDaemon) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=20)
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=PATIENCE_S)
     headers = {"X-Amz-Target": "AmazonSQS.ListQueues", "Content-Type": CBOR}
     connection.request("POST", "/", cbor2.dumps({}), headers)
     answer = connection.getresponse()

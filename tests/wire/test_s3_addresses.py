@@ -18,7 +18,7 @@ import boto3
 import pytest
 from botocore.config import Config
 
-from tests.running import RunningDaemon
+from tests.running import PATIENCE_S, RunningDaemon
 from tests.wire.s3_speaking import make_bucket, refusal
 
 
@@ -49,7 +49,7 @@ def ask(
     headers: dict[str, str] | None = None,
 ) -> Answer:
     """Send one request, unsigned, to a host of one's choice."""
-    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=PATIENCE_S)
     try:
         connection.request(
             method, path, body=body, headers={"Host": host or f"127.0.0.1:{daemon.port}", **(headers or {})}

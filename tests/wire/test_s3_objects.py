@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.running import RunningDaemon
+from tests.running import PATIENCE_S, RunningDaemon
 from tests.wire.s3_speaking import fresh, make_bucket, refusal
 
 SIZES = [0, 1, 1000, 65_536, 65_537, 3_000_000]
@@ -279,7 +279,7 @@ def test_many_objects_are_deleted_at_once(s3: Any, bucket: str) -> None:
 def test_a_body_must_come_whole_and_with_its_length(daemon: RunningDaemon, bucket: str) -> None:
     import http.client
 
-    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=PATIENCE_S)
     connection.putrequest("PUT", f"/{bucket}/k")
     connection.putheader("Transfer-Encoding", "chunked")
     connection.endheaders()
@@ -287,7 +287,7 @@ def test_a_body_must_come_whole_and_with_its_length(daemon: RunningDaemon, bucke
     answer = connection.getresponse()
     assert (answer.status, b"<Header>Transfer-Encoding</Header>" in answer.read()) == (501, True)
     connection.close()
-    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=10)
+    connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=PATIENCE_S)
     connection.putrequest("PUT", f"/{bucket}/k")
     connection.endheaders()
     answer = connection.getresponse()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
-from tests.running import RunningDaemon
+from tests.running import PATIENCE_S, RunningDaemon
 from tests.wire.s3_speaking import fresh, make_bucket, make_queue
 
 
@@ -38,7 +38,7 @@ class Raw:
     """An answer as it came: status, headers by their names in lower case, body."""
 
     def __init__(self, daemon: RunningDaemon, method: str, path: str, body: bytes = b"", **headers: str) -> None:
-        connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=10)
+        connection = http.client.HTTPConnection("127.0.0.1", daemon.port, timeout=PATIENCE_S)
         connection.request(method, path, body, {name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
         self.status = answer.status

@@ -655,6 +655,7 @@ def test_a_kill_keeps_the_checkpoint(daemon: RunningDaemon, lives: list[StreamLi
     for expected in ("0", "1", "bad"):
         assert payloads_of(life.told_next()) == [expected]
     daemon.restart(kill=True)
+    daemon.advance(2)
     assert payloads_of(life.told_next()) == ["bad"]
     checkpoints = {kept["checkpoint"] for kept in life.status()["checkpoints"].values()}
     assert numbers[1] in checkpoints

@@ -15,6 +15,7 @@ from eventrt.clock import SystemClock
 from eventrt.errors import StartupError, StoreClosed, StoreCorrupt, StoreFull
 from eventrt.store.sqlite import engine as engine_module
 from eventrt.store.sqlite.engine import Durability, Engine, StampedTx
+from tests.running import PATIENCE_S
 
 
 def make(directory: Path, durability: Durability = "process") -> Engine[Any]:
@@ -247,7 +248,7 @@ async def test_a_defect_in_a_tally_reaches_those_who_wait(tmp_path: Path) -> Non
 
         engine.before_commit.append(broken)
         with pytest.raises(KeyError):
-            await asyncio.wait_for(engine.write(put(engine, "a")), 5)
+            await asyncio.wait_for(engine.write(put(engine, "a")), PATIENCE_S)
         engine.before_commit.remove(broken)
         await engine.write(put(engine, "b"))
         assert names_on_disk(engine.path) == ["b"]
@@ -291,9 +292,8 @@ async def test_the_log_stays_small_under_a_load_that_never_pauses(
                 largest = max(largest, log_size(engine))
 
         await asyncio.gather(*(writer(n) for n in range(8)))
-        assert (
-            largest < 4_000_000
-        )  # they write some 13 MB; how fast the log is folded beside them is the machine's affair
+        # They write some 13 MB; how fast the log is folded beside them is the machine's affair.
+        assert largest < 10_000_000
         assert len(names(engine)) == 480
 
 
@@ -327,7 +327,7 @@ async def test_units_go_on_while_the_log_is_folded(
 ) -> None:
     async with opened(tmp_path, durability) as engine:
         for i in range(20):
-            await asyncio.wait_for(engine.write(put(engine, f"{i:02}", "x" * 5000)), 10)
+            await asyncio.wait_for(engine.write(put(engine, f"{i:02}", "x" * 5000)), PATIENCE_S)
         grown = log_size(engine)
         assert len(names_on_disk(engine.path)) == 20
         slow_folding.set()
@@ -343,7 +343,7 @@ async def test_closing_waits_for_the_folding(tmp_path: Path, slow_folding: threa
     await asyncio.wait({closing}, timeout=0.05)
     assert not closing.done()
     slow_folding.set()
-    await asyncio.wait_for(closing, 10)
+    await asyncio.wait_for(closing, PATIENCE_S)
     assert sorted(os.listdir(tmp_path)) == ["eventrt.db", "lock"]
     assert names_on_disk(engine.path) == ["a"]
 
@@ -365,7 +365,7 @@ async def test_a_failed_sync_waits_for_the_folding_before_it_is_mended(
         await asyncio.wait({second}, timeout=0.05)
         assert not second.done()  # nothing is promised while the log may have a hole
         slow_folding.set()
-        await asyncio.wait_for(second, 10)
+        await asyncio.wait_for(second, PATIENCE_S)
         (tmp_path / "folded").mkdir()
         (tmp_path / "folded" / "eventrt.db").write_bytes(engine.path.read_bytes())
         assert names_on_disk(tmp_path / "folded" / "eventrt.db") == ["a", "b"]
@@ -395,12 +395,12 @@ async def test_a_bell_rings_after_the_commit_and_several_rings_are_one(tmp_path:
 
         with engine.watch(("queue", 1)) as bell, engine.watch(("queue", 2)) as other:
             await asyncio.gather(engine.write(ring), engine.write(ring))
-            await asyncio.wait_for(bell.wait(), 5)
+            await asyncio.wait_for(bell.wait(), PATIENCE_S)
             for silent in (bell, other):
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(silent.wait(), 0.01)
             await engine.write(ring)  # between two waits: not lost
-            await asyncio.wait_for(bell.wait(), 5)
+            await asyncio.wait_for(bell.wait(), PATIENCE_S)
 
 
 async def test_a_second_daemon_is_locked_out(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import pytest
 
 from eventrt.sources import queues
 from eventrt.store.sqlite import shelves
+from tests.running import PATIENCE_S
 from tests.unit.store.shelf_bench import Bench, draft
 
 
@@ -31,7 +32,7 @@ async def test_a_group_in_flight_is_locked_until_all_its_messages_are_settled_or
     assert await bench.bodies(queue) == []
     with bench.store.watch(("queue", queue.id)) as bell:
         assert await bench.change(queue, second.receipt_handle, 0) is None
-        await asyncio.wait_for(bell.wait(), 5)
+        await asyncio.wait_for(bell.wait(), PATIENCE_S)
     messages = (await bench.receive(queue)).messages
     assert [(m.body, m.receive_count) for m in messages] == [("b", 2), ("c", 1)]
 

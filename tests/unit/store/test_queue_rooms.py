@@ -16,6 +16,7 @@ from eventrt.sources.moves import Mover
 from eventrt.sources.sweeper import Sweeper
 from eventrt.store.sqlite import fifo
 from eventrt.store.sqlite.reports import SqliteReports
+from tests.running import PATIENCE_S
 from tests.unit.store.shelf_bench import ACCOUNT, REGION, Bench
 
 
@@ -29,7 +30,7 @@ async def running(room: Any) -> AsyncIterator[None]:
 
 async def until(condition: Any) -> None:
     """Let the rooms work until something is so."""
-    with anyio.fail_after(5):
+    with anyio.fail_after(PATIENCE_S):
         while not condition():  # noqa: ASYNC110 - a condition on rows, which nobody announces
             await asyncio.sleep(0)
 

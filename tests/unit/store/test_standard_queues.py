@@ -9,6 +9,7 @@ from eventrt.core.messages import MessageAttribute
 from eventrt.errors import ApiError
 from eventrt.sources import queues
 from eventrt.store.sqlite import shelves
+from tests.running import PATIENCE_S
 from tests.unit.store.shelf_bench import Bench, draft
 
 
@@ -162,7 +163,7 @@ async def test_a_message_is_delivered_exactly_as_often_as_the_policy_says(bench:
         bench.clock.advance(2)
     with bench.store.watch(("queue", dead.id)) as bell:
         assert await bench.bodies(queue) == []
-        await asyncio.wait_for(bell.wait(), 5)
+        await asyncio.wait_for(bell.wait(), PATIENCE_S)
     assert await bench.depth(queue) == (0, 0, 0)
     [message] = (await bench.receive(dead)).messages
     assert message.message_id == sent.message_id
@@ -232,7 +233,7 @@ async def test_no_more_than_the_limit_is_in_flight(bench: Bench, monkeypatch: py
     assert over.messages == ()
     with bench.store.watch(("queue", queue.id)) as bell:
         await bench.delete(queue, got.messages[0].receipt_handle)
-        await asyncio.wait_for(bell.wait(), 5)
+        await asyncio.wait_for(bell.wait(), PATIENCE_S)
     assert len((await bench.receive(queue)).messages) == 1
 
 
@@ -325,7 +326,7 @@ async def test_a_lease_that_ends_before_what_was_told_rings_the_bell(bench: Benc
         await bench.send(queue, "c")
         await bell.wait()
         assert (await bench.receive(queue, visibility_timeout_s=5)).messages
-        await asyncio.wait_for(bell.wait(), 5)
+        await asyncio.wait_for(bell.wait(), PATIENCE_S)
         assert (await bench.receive(queue)).next_visible_at == bench.clock.moment + 5
 
 
