@@ -105,7 +105,8 @@ def read_only(scene: Scene, say: Progress) -> None:
     """A data directory that cannot be written: no start, a code that is not 0, one clear line."""
     if can_mount():
         with small_disk("size=1m,ro") as folder:
-            _refuses_to_start(scene, folder / "data", "not writable", say, "a read-only data directory")
+            _refuses_to_start(scene, folder, "is not writable", say, "a read-only data directory")
+            _refuses_to_start(scene, folder / "data", "cannot be made", say, "a data directory on a read-only disk")
     else:
         say("a read-only data directory: not tried, nothing can be mounted here")
 
