@@ -219,6 +219,20 @@ def test_roles_are_listed_in_pages_below_a_path(iam: Any) -> None:
     assert code_of(iam.list_roles, Marker="not a mark") == ("ValidationError", 400)
 
 
+def test_lists_leave_out_what_only_a_look_at_one_shows(iam: Any) -> None:
+    path, tags = f"/{unique('p')}/", [{"Key": "team", "Value": "red"}]
+    make_role(iam, Path=path, Tags=tags, PermissionsBoundary=BASIC)
+    policy = iam.create_policy(
+        PolicyName=unique("policy"), Path=path, PolicyDocument=json.dumps(LOGS), Description="what it is for", Tags=tags
+    )["Policy"]
+    (role,) = iam.list_roles(PathPrefix=path)["Roles"]
+    assert role.keys().isdisjoint({"Tags", "PermissionsBoundary"})
+    assert {"Tags", "PermissionsBoundary"} <= iam.get_role(RoleName=role["RoleName"])["Role"].keys()
+    (listed,) = iam.list_policies(PathPrefix=path)["Policies"]
+    assert listed.keys().isdisjoint({"Tags", "Description"})
+    assert {"Tags", "Description"} <= iam.get_policy(PolicyArn=policy["Arn"])["Policy"].keys()
+
+
 def test_a_role_with_policies_is_not_deleted(iam: Any) -> None:
     name = make_role(iam)["RoleName"]
     iam.attach_role_policy(RoleName=name, PolicyArn=BASIC)
