@@ -49,7 +49,7 @@ def aws(tmp_path: Path, daemon: RunningDaemon) -> Aws:
             input=given,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=400,
         )
         assert (done.returncode != 0) == fails, f"aws {' '.join(arguments)}:\n{done.stdout}\n{done.stderr}"
         return done.stdout + done.stderr

@@ -11,7 +11,7 @@ import pytest
 
 from tests.bench.client import runtime_name
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(1800)
 
 HANDLER = """
 import boto3, os
@@ -44,7 +44,7 @@ def aws_json(aws: Aws) -> AwsJson:
     return run
 
 
-def receive(aws: AwsJson, url: str, *, timeout_s: float = 30.0) -> Any:
+def receive(aws: AwsJson, url: str, *, timeout_s: float = 120.0) -> Any:
     """Return the next message of a queue, deleted."""
     give_up_at = time.monotonic() + timeout_s
     while time.monotonic() < give_up_at:

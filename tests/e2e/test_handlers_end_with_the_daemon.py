@@ -94,7 +94,7 @@ def _end_and_look(daemon, marker, how):
 
 
 def _until(is_so):
-    give_up_at = time.monotonic() + 20
+    give_up_at = time.monotonic() + 120
     while not is_so():
         assert time.monotonic() < give_up_at
         time.sleep(0.01)

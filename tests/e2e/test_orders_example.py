@@ -23,7 +23,7 @@ def test_orders_become_totals_and_the_unreadable_one_is_pointed_to(
         import feed
 
         feed.put(feed.orders(ORDERS))
-        records = wait_for(feed.poison, bool, limit_s=30)
+        records = wait_for(feed.poison, bool)
         assert [feed.unreadable(record) for record in records] == ["this is no order"]
         assert records[0]["requestContext"]["approximateInvokeCount"] == 3
         daemon.advance(120)

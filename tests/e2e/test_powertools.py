@@ -126,7 +126,7 @@ def deploy(daemon: RunningDaemon, name: str, source: str, journal: Path, *, queu
     return url
 
 
-def await_lines(journal: Path, count: int, log: RunningDaemon, *, timeout_s: float = 60.0) -> list[str]:
+def await_lines(journal: Path, count: int, log: RunningDaemon, *, timeout_s: float = 120.0) -> list[str]:
     """Return the journal's lines once there are so many."""
     give_up_at = time.monotonic() + timeout_s
     while True:
@@ -137,7 +137,7 @@ def await_lines(journal: Path, count: int, log: RunningDaemon, *, timeout_s: flo
         time.sleep(0.05)
 
 
-def await_empty(daemon: RunningDaemon, url: str, *, timeout_s: float = 30.0) -> None:
+def await_empty(daemon: RunningDaemon, url: str, *, timeout_s: float = 120.0) -> None:
     """Return once the queue holds nothing."""
     names = ["ApproximateNumberOfMessages", "ApproximateNumberOfMessagesNotVisible"]
     give_up_at = time.monotonic() + timeout_s
@@ -168,7 +168,7 @@ def test_the_fifo_processor_keeps_what_follows_a_failure_for_later(daemon: Runni
         {"Id": str(n), "MessageBody": json.dumps({"order": n}), "MessageGroupId": "one"} for n in (1, 2, 3, 4, 5)
     ]
     daemon.client("sqs").send_message_batch(QueueUrl=url, Entries=entries)
-    await_empty(daemon, url, timeout_s=60)
+    await_empty(daemon, url)
     done: list[int] = []
     for line in journal.read_text().splitlines():
         body, _, count = line.rpartition(" ")

@@ -13,7 +13,7 @@ from tests.e2e.test_powertools import await_lines, journal, vendored
 from tests.running import RunningDaemon
 from tests.wire.mappings_speaking import wait_for
 
-pytestmark = pytest.mark.timeout(180)
+pytestmark = pytest.mark.timeout(600)
 
 assert journal is not None  # a fixture
 

@@ -11,7 +11,7 @@ from tests.bench.client import runtime_name
 from tests.e2e.terraforming import ACCOUNT, Terraform, provider, write_archive
 from tests.running import RunningDaemon
 
-pytestmark = pytest.mark.timeout(900)
+pytestmark = pytest.mark.timeout(1800)
 
 HANDLER = """
 import boto3, json, os
@@ -192,7 +192,7 @@ def terraform(tmp_path: Path, daemon: RunningDaemon) -> Terraform:
     ).initialise()
 
 
-def receive_all(sqs: Any, url: str, count: int, *, timeout_s: float = 30.0) -> list[str]:
+def receive_all(sqs: Any, url: str, count: int, *, timeout_s: float = 120.0) -> list[str]:
     """Return `count` bodies as they come; fewer when the time is over."""
     bodies: list[str] = []
     give_up_at = time.monotonic() + timeout_s

@@ -266,7 +266,7 @@ def test_buckets_and_what_they_tell_are_made_used_changed_and_destroyed_without_
         payload = world.take("done")["responsePayload"]
     assert payload["text"] == "fine"
     s3.put_object(Bucket="tf-photos", Key="broken.txt", Body=b"\xff")
-    (record,) = wait_for(world.failed, bool, limit_s=30)
+    (record,) = wait_for(world.failed, bool)
     assert record["requestPayload"]["Records"][0]["s3"]["object"]["key"] == "broken.txt"
     assert record["requestContext"]["condition"] == "RetriesExhausted"
 

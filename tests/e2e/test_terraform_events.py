@@ -9,7 +9,7 @@ from tests.bench.client import runtime_name
 from tests.e2e.terraforming import ACCOUNT, Terraform, provider, write_archive
 from tests.running import RunningDaemon
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = pytest.mark.timeout(1800)
 
 CONFIGURATION = (
     provider("iam", "lambda", "sqs")

@@ -11,7 +11,7 @@ from tests.e2e.terraforming import ACCOUNT, Terraform, provider, write_archive
 from tests.running import RunningDaemon
 from tests.wire.mappings_speaking import wait_for
 
-pytestmark = pytest.mark.timeout(600)  # the provider waits ten seconds before it looks at a change
+pytestmark = pytest.mark.timeout(1800)  # the provider waits ten seconds before it looks at a change
 
 CONFIGURATION = (
     provider("dynamodb", "iam", "kinesis", "lambda", "sqs")
@@ -129,7 +129,6 @@ def test_mappings_of_streams_are_made_changed_used_and_destroyed(
     wait_for(
         lambda: sorted(journal.read_text().split()) if journal.exists() else [],
         lambda seen: seen == ["aws:dynamodb", "aws:kinesis"],
-        limit_s=30,
     )
 
     terraform.destroy(factor=5)

@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.terraforming import ACCOUNT, Terraform, provider
 from tests.running import RunningDaemon
 
-pytestmark = pytest.mark.timeout(600)  # the provider waits ten seconds before it looks at a change
+pytestmark = pytest.mark.timeout(1800)  # the provider waits ten seconds before it looks at a change
 
 CONFIGURATION = (
     provider("kinesis")

@@ -7,7 +7,7 @@ import pytest
 from tests.e2e.terraforming import ACCOUNT, Terraform, provider
 from tests.running import RunningDaemon
 
-pytestmark = pytest.mark.timeout(300)
+pytestmark = pytest.mark.timeout(1800)
 
 CONFIGURATION = (
     provider("dynamodb")
