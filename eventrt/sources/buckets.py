@@ -163,11 +163,9 @@ class Buckets:
             self.tell(tx, bucket, Event(event, version.key, version.version_id or None, etag=version.etag), origin)
 
     def delete_bucket(self, tx: Tx, bucket: Bucket) -> None:
-        """Take an empty bucket away, with the uploads in it that were not completed."""
-        while some := tx.objects.uploads(bucket):
-            for upload in some:
-                tx.objects.end_upload(upload)
+        """Take an empty bucket away; nobody finds its uploads any more, and the sweeper ends them in its time."""
         tx.buckets.delete(bucket)
+        self._rules.pop(bucket.id, None)
         tx.announce(("buckets",))
 
     # -- notifications

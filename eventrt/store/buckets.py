@@ -119,8 +119,8 @@ class ObjectRepository(Protocol):
         """
         ...
 
-    def versions(self, bucket: Bucket, key: str) -> Sequence[ObjectVersion]:
-        """Return every version and delete marker of one key, newest first."""
+    def versions(self, bucket: Bucket, key: str, *, limit: int = -1) -> Sequence[ObjectVersion]:
+        """Return versions and delete markers of one key, newest first; every one without a limit."""
         ...
 
     # -- uploads in parts
@@ -141,14 +141,28 @@ class ObjectRepository(Protocol):
         """Return parts in order of their numbers, those after `after`."""
         ...
 
-    def end_upload(self, upload: Upload) -> None:
-        """Forget an upload and its parts; what an object took over stays."""
+    def end_upload(self, upload: Upload) -> int:
+        """Forget an upload and its parts, and return how many there were; what an object took over stays."""
         ...
 
     def uploads(
-        self, bucket: Bucket, *, prefix: str = "", after_key: str = "", after_id: str | None = None, limit: int = 1001
+        self,
+        bucket: Bucket,
+        *,
+        prefix: str = "",
+        after_key: str = "",
+        after_id: str | None = None,
+        from_key: str = "",
+        limit: int = 1001,
     ) -> Sequence[Upload]:
-        """Return uploads in order of key and id, those after the given ones; no `after_id` is after the whole key."""
+        """Return uploads in order of key and id, those after the given ones; no `after_id` is after the whole key.
+
+        Args: from_key: pass over the keys before this one.
+        """
+        ...
+
+    def orphans(self, limit: int) -> Sequence[Upload]:
+        """Return uploads whose buckets were deleted."""
         ...
 
     # -- blobs

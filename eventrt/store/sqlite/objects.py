@@ -297,29 +297,29 @@ class SqliteObjects(Uploads):
     ) -> Listed:
         """Return a page of all versions and delete markers, newest first within a key."""
 
-        def rows(lower: str, operator: str) -> Iterator[tuple[Any, ...]]:
-            if after_id is not None and lower == after_key:
-                operator = ">="
-            where = f"bucket_id = ?1 AND key {operator} ?2 AND key < ?3"
-            found = self._execute(
-                f"SELECT {_LISTED}, NULL, NULL FROM object WHERE {where} AND is_current = 1"
-                f" UNION ALL SELECT {_LISTED}, NULL, NULL FROM object WHERE {where} AND is_current = 0"
-                " ORDER BY key, id DESC",
-                (bucket.id, lower, after_prefix(prefix)),
+        def select(where: str, *parameters: Any) -> Iterator[tuple[Any, ...]]:
+            return self._execute(
+                f"SELECT {_LISTED}, NULL, NULL FROM object WHERE bucket_id = ?1 AND {where} AND is_current = 1"
+                f" UNION ALL SELECT {_LISTED}, NULL, NULL FROM object WHERE bucket_id = ?1 AND {where}"
+                " AND is_current = 0 ORDER BY key, id DESC",
+                (bucket.id, *parameters),
             )
-            if after_id is None:
-                return found
-            return (row for row in found if row[2] != after_key or row[0] < after_id)
+
+        def rows(lower: str, operator: str) -> Iterator[tuple[Any, ...]]:
+            if after_id is not None and (lower, operator) == (after_key, ">") and after_key < after_prefix(prefix):
+                # The rest of the key is a search of its own: a key may have any number of versions.
+                yield from select("key = ?2 AND id < ?3", after_key, after_id)
+            yield from select(f"key {operator} ?2 AND key < ?3", lower, after_prefix(prefix))
 
         return _page(rows, prefix, delimiter, after_key, limit)
 
-    def versions(self, bucket: Bucket, key: str) -> Sequence[ObjectVersion]:
-        """Return every version and delete marker of one key, newest first."""
+    def versions(self, bucket: Bucket, key: str, *, limit: int = -1) -> Sequence[ObjectVersion]:
+        """Return versions and delete markers of one key, newest first; every one without a limit."""
         rows = self._execute(
             f"SELECT {_COLUMNS} FROM object WHERE bucket_id = ?1 AND key = ?2 AND is_current = 1"
             f" UNION ALL SELECT {_COLUMNS} FROM object WHERE bucket_id = ?1 AND key = ?2 AND is_current = 0"
-            " ORDER BY id DESC",
-            (bucket.id, key),
+            " ORDER BY id DESC LIMIT ?3",
+            (bucket.id, key, limit),
         )
         return [_decode(row) for row in rows]
 

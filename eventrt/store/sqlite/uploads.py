@@ -85,22 +85,41 @@ class Uploads:
             for number, size, etag, checksum, modified_at, extents in rows
         ]
 
-    def end_upload(self, upload: Upload) -> None:
-        """Forget an upload and its parts; what an object took over stays."""
-        for part in self.parts(upload):
+    def end_upload(self, upload: Upload) -> int:
+        """Forget an upload and its parts, and return how many there were; what an object took over stays."""
+        parts = self.parts(upload)
+        for part in parts:
             self._blob_uses.release(part.body.blobs)
         self._run("DELETE FROM upload_part WHERE upload_id = ?", (upload.id,))
         self._run("DELETE FROM upload WHERE id = ?", (upload.id,))
+        return len(parts)
 
     def uploads(
-        self, bucket: Bucket, *, prefix: str = "", after_key: str = "", after_id: str | None = None, limit: int = 1001
+        self,
+        bucket: Bucket,
+        *,
+        prefix: str = "",
+        after_key: str = "",
+        after_id: str | None = None,
+        from_key: str = "",
+        limit: int = 1001,
     ) -> Sequence[Upload]:
-        """Return uploads in order of key and id, those after the given ones."""
+        """Return uploads in order of key and id, those after the given ones whose keys begin with `from_key`."""
+        lower = max(prefix, after_key, from_key)
+        begin = ""
+        if after_key and lower == after_key:
+            begin = " AND key > ?2" if after_id is None else " AND (key > ?2 OR id > ?4)"
         rows = self._run(
-            f"SELECT {_COLUMNS} FROM upload WHERE bucket_id = ?1 AND key >= ?2 AND key < ?3"
-            " AND (key > ?4 OR (key = ?4 AND ?5 IS NOT NULL AND id > ?5) OR ?4 = '')"
-            " ORDER BY key, id LIMIT ?6",
-            (bucket.id, prefix, after_prefix(prefix), after_key, after_id, limit),
+            f"SELECT {_COLUMNS} FROM upload WHERE bucket_id = ?1 AND key >= ?2 AND key < ?3{begin}"
+            " ORDER BY key, id LIMIT ?5",
+            (bucket.id, lower, after_prefix(prefix), after_id, limit),
+        )
+        return [_decode(row) for row in rows]
+
+    def orphans(self, limit: int) -> Sequence[Upload]:
+        """Return uploads whose buckets were deleted."""
+        rows = self._run(
+            f"SELECT {_COLUMNS} FROM upload WHERE bucket_id NOT IN (SELECT id FROM bucket) LIMIT ?", (limit,)
         )
         return [_decode(row) for row in rows]
 

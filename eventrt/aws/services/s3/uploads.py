@@ -25,6 +25,7 @@ from eventrt.core.object_rules import (
     PART_LIMIT_BYTES,
     PART_MINIMUM_BYTES,
     S3Refused,
+    after_prefix,
     check_key,
     check_write,
     common_prefix,
@@ -35,6 +36,9 @@ from eventrt.core.object_rules import (
     wrong_part_number,
 )
 from eventrt.store.api import Tx
+
+_FEW = 4
+"""Uploads read behind a common prefix: the next ones may well have another."""
 
 FileUnit = Callable[[Tx, ObjectDraft], tuple[Bucket, ObjectVersion]]
 
@@ -362,24 +366,31 @@ def _abort_members(bucket: Bucket, upload: Upload) -> dict[str, Any]:
 def _uploads_page(
     tx: Tx, bucket: Bucket, prefix: str, delimiter: str, key_marker: str, id_marker: str | None, limit: int
 ) -> tuple[list[Upload], list[str], bool]:
+    """Return (uploads, common prefixes, whether there are more); a common prefix is passed over, not read through."""
     uploads: list[Upload] = []
     prefixes: list[str] = []
-    after_key, after_id = key_marker, id_marker
+    after_key, after_id, from_key = key_marker, id_marker, ""
+    if delimiter and key_marker and common_prefix(key_marker, prefix, delimiter) == key_marker:
+        from_key = after_prefix(key_marker)  # the last page ended with this common prefix
+    size = most = limit + 1
     while True:
-        page = tx.objects.uploads(bucket, prefix=prefix, after_key=after_key, after_id=after_id)
+        page = tx.objects.uploads(
+            bucket, prefix=prefix, after_key=after_key, after_id=after_id, from_key=from_key, limit=size
+        )
         for upload in page:
-            shared = common_prefix(upload.key, prefix, delimiter) if delimiter else ""
-            if shared and (shared in prefixes[-1:] or shared == key_marker):
-                continue
             if len(uploads) + len(prefixes) == limit:
                 return uploads, prefixes, True
+            shared = common_prefix(upload.key, prefix, delimiter) if delimiter else ""
             if shared:
                 prefixes.append(shared)
-            else:
-                uploads.append(upload)
-        if not page or len(page) <= 1000:
-            return uploads, prefixes, False
-        after_key, after_id = page[-1].key, page[-1].id
+                from_key, size = after_prefix(shared), _FEW
+                break
+            uploads.append(upload)
+            after_key, after_id = upload.key, upload.id
+        else:
+            if len(page) < size:
+                return uploads, prefixes, False
+            size = min(2 * size, most)
 
 
 def find_upload(tx: Tx, call: Call, request: Request) -> Upload:
