@@ -1,6 +1,7 @@
 """Words for wire tests of Lambda: archives, functions with names nobody else has, and the shape of an error."""
 
 import io
+import sys
 import uuid
 import zipfile
 from collections.abc import Callable
@@ -10,6 +11,9 @@ import pytest
 from botocore.exceptions import ClientError
 
 ROLE = "arn:aws:iam::000000000000:role/tester"
+RUNTIME = f"python3.{sys.version_info[1]}"
+"""One that is there on every machine: where it was not, another would stand in and be told of in the answers."""
+
 HANDLER = "def handler(event, context):\n    return event\n"
 
 
@@ -31,7 +35,7 @@ def request_of(name: str, source: str = HANDLER, **more: Any) -> dict[str, Any]:
     """Return the smallest CreateFunction request, and `more`."""
     return {
         "FunctionName": name,
-        "Runtime": "python3.12",
+        "Runtime": RUNTIME,
         "Role": ROLE,
         "Handler": "app.handler",
         "Code": {"ZipFile": zip_of(source)},
