@@ -1,12 +1,15 @@
 """What an asynchronous event's end is told with: the record for destinations, the attributes of a dead letter.
 
-Payloads are put into the record as the JSON they are, so a large one is neither read nor written anew. What a batch
+Payloads are put into the record as the JSON they are, so a large one is neither read nor written anew. What is too
+large for its target is told once more with less: an event may have as many bytes as a message. What a batch
 of a stream leaves has another shape; that is not here.
 
 Source: semantics 02, section 2.7.
 """
 
 import uuid
+from collections.abc import Iterator
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import msgspec
@@ -22,10 +25,10 @@ _encode = msgspec.json.encode
 _RAW = msgspec.json.Decoder(msgspec.Raw)
 
 
-def record_of(event: AsyncEvent, ended: Ended, *, function_arn: str, now: float) -> bytes:
+def record_of(event: AsyncEvent, ended: Ended, *, function_arn: str, now: float, has_payloads: bool = True) -> bytes:
     """Return the record of an event's end as JSON.
 
-    Args: function_arn: qualified. now: the moment of the record, epoch seconds.
+    Args: function_arn: qualified. now: the moment of the record, epoch seconds. has_payloads: or leave both out.
     """
     parts = [
         b'{"version":"1.0","timestamp":"',
@@ -38,9 +41,10 @@ def record_of(event: AsyncEvent, ended: Ended, *, function_arn: str, now: float)
         ended.condition.encode(),
         b'","approximateInvokeCount":',
         str(ended.executed).encode(),
-        b'},"requestPayload":',
-        event.payload,
+        b"}",
     ]
+    if has_payloads:
+        parts += [b',"requestPayload":', event.payload]
     response = None if ended.last is None else ended.last.response
     if response is not None:
         error = b"" if response.function_error is None else b',"functionError":' + _encode(response.function_error)
@@ -48,23 +52,25 @@ def record_of(event: AsyncEvent, ended: Ended, *, function_arn: str, now: float)
             b',"responseContext":{"statusCode":200,"executedVersion":',
             _encode(response.executed_version),
             error,
-            b'},"responsePayload":',
-            _json(response.payload),
+            b"}",
         ]
+        if has_payloads:
+            parts += [b',"responsePayload":', _json(response.payload)]
     parts.append(b"}")
     return b"".join(parts)
 
 
-def record_message(
+def record_messages(
     event: AsyncEvent, ended: Ended, *, function_arn: str, now: float, trace_header: str, is_object: bool
-) -> Message:
-    """Return what a destination is given: the record, with the trace it belongs to.
+) -> Iterator[Message]:
+    """Yield what a destination is given: the record, with the trace it belongs to; then one without the payloads.
 
     Args: is_object: it goes to a bucket, which needs a key.
     """
-    record = record_of(event, ended, function_arn=function_arn, now=now)
     key = object_key(event.function[2], now) if is_object else None
-    return Message(record.decode(), trace_header=trace_header, sender_id=event.function[0], object_key=key)
+    for has_payloads in (True, False):
+        record = record_of(event, ended, function_arn=function_arn, now=now, has_payloads=has_payloads)
+        yield Message(record.decode(), trace_header=trace_header, sender_id=event.function[0], object_key=key)
 
 
 def object_key(function_name: str, now: float) -> str:
@@ -82,6 +88,14 @@ def dead_letter(event: AsyncEvent, ended: Ended, *, trace_header: str) -> Messag
         if text:  # a queue takes no empty attribute
             attributes["ErrorMessage"] = MessageAttribute("String", text)
     return Message(event.payload.decode(), attributes, trace_header=trace_header, sender_id=event.function[0])
+
+
+def dead_letters(event: AsyncEvent, ended: Ended, *, trace_header: str) -> Iterator[Message]:
+    """Yield the dead letter; then, for an event as large as a message may be, those with fewer attributes."""
+    letter = dead_letter(event, ended, trace_header=trace_header)
+    yield letter
+    yield replace(letter, attributes={"RequestID": letter.attributes["RequestID"]})
+    yield replace(letter, attributes={})
 
 
 def _moment(now: float) -> str:

@@ -18,6 +18,10 @@ class Undeliverable(EventrtError):  # noqa: N818 - a state of the target
     """The target does not take the message: it is missing, of the wrong kind, or the message is too large."""
 
 
+class MessageTooLarge(Undeliverable):
+    """The target would take a shorter message."""
+
+
 @dataclass(frozen=True, slots=True)
 class Message:
     """What is handed over: a body (text, mostly JSON) and what a target may carry along with it.

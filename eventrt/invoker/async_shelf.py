@@ -7,7 +7,7 @@ Source: semantics 02, section 2.7; 01, section 1.10.
 """
 
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from math import inf, nextafter
 from typing import Any, NamedTuple
@@ -27,8 +27,8 @@ from eventrt.core.function_rules import LATEST, FunctionRef, function_not_found
 from eventrt.core.functions import FunctionKey, FunctionVersion
 from eventrt.core.recursion import entered, mark_of
 from eventrt.core.refused import Refused
-from eventrt.destinations.async_record import dead_letter, record_message
-from eventrt.destinations.desk import Desk, Message, Undeliverable
+from eventrt.destinations.async_record import dead_letters, record_messages
+from eventrt.destinations.desk import Desk, Message, MessageTooLarge, Undeliverable
 from eventrt.invoker.functions import pending
 from eventrt.invoker.traces import trace_of
 from eventrt.store.api import Tx
@@ -65,7 +65,7 @@ def take_delivery(tx: Tx, target: Arn, message: Message) -> None:
         raise Undeliverable(f"the function {target} does not exist")
     payload = message.body.encode()
     if len(payload) > ASYNC_PAYLOAD_LIMIT_BYTES:
-        raise Undeliverable(f"the event has {len(payload)} bytes, {target} takes {ASYNC_PAYLOAD_LIMIT_BYTES}")
+        raise MessageTooLarge(f"the event has {len(payload)} bytes, {target} takes {ASYNC_PAYLOAD_LIMIT_BYTES}")
     tx.asynchronous.lay(
         ref.key,
         qualifier=ref.qualifier,
@@ -96,11 +96,13 @@ class Settled:
     """What a unit of outcomes did, for those who tell of it.
 
     `retries` are the lanes with the moments at which they have something again; `undelivered` says which hand-overs
-    failed and why; `dropped` are failed events that nobody was to be told of.
+    failed and why; `shortened` which were made with less than there is to tell, as the target takes no more; `dropped`
+    are failed events that nobody was to be told of.
     """
 
     retries: list[tuple[int, float]] = field(default_factory=list)
     undelivered: list[tuple[AsyncEvent, str, str]] = field(default_factory=list)
+    shortened: list[tuple[AsyncEvent, str, str]] = field(default_factory=list)
     dropped: list[tuple[AsyncEvent, Ended]] = field(default_factory=list)
 
 
@@ -143,10 +145,10 @@ def _hand_over(
     function = tx.functions.get(*event.function)
     function_arn = _arn_of(event.function)
     trace_header, _ = entered(event.trace_header, mark_of(function_arn))
-    deliveries: list[tuple[str, Message]] = []
+    deliveries: list[tuple[str, Iterator[Message]]] = []
     destination = None if config is None else config.on_success if ended.is_success else config.on_failure
     if destination is not None:
-        message = record_message(
+        records = record_messages(
             event,
             ended,
             function_arn=f"{function_arn}:{event.qualifier or LATEST}",
@@ -154,16 +156,31 @@ def _hand_over(
             trace_header=trace_header,
             is_object=":s3:" in destination,
         )
-        deliveries.append((destination, message))
+        deliveries.append((destination, records))
     if not ended.is_success and function is not None and function.dead_letter_arn is not None:
-        deliveries.append((function.dead_letter_arn, dead_letter(event, ended, trace_header=trace_header)))
-    for target, message in deliveries:
-        try:
-            desk.deliver(tx, target, message)
-        except Undeliverable as error:
-            settled.undelivered.append((event, target, str(error)))
+        deliveries.append((function.dead_letter_arn, dead_letters(event, ended, trace_header=trace_header)))
+    for target, messages in deliveries:
+        _deliver(tx, desk, event, target, messages, settled)
     if not deliveries:
         settled.dropped.append((event, ended))
+
+
+def _deliver(tx: Tx, desk: Desk, event: AsyncEvent, target: str, messages: Iterator[Message], settled: Settled) -> None:
+    """Give the target the first of these messages, each shorter than the last, that it takes."""
+    too_large: MessageTooLarge | None = None
+    for message in messages:
+        try:
+            desk.deliver(tx, target, message)
+        except MessageTooLarge as error:
+            too_large = too_large or error
+        except Undeliverable as error:
+            settled.undelivered.append((event, target, str(error)))
+            return
+        else:
+            if too_large is not None:
+                settled.shortened.append((event, target, str(too_large)))
+            return
+    settled.undelivered.append((event, target, str(too_large)))
 
 
 def _arn_of(function: FunctionKey) -> str:

@@ -516,6 +516,14 @@ class AsyncDrain:
                 target=target,
                 reason=reason,
             )
+        for event, target, reason in settled.shortened:
+            _LOG.warning(
+                "async.shortened",
+                function=event.function[2],
+                request_id=event.request_id,
+                target=target,
+                reason=reason,
+            )
         for event, ended in settled.dropped:
             _LOG.warning(
                 "async.dropped",

@@ -18,7 +18,7 @@ from eventrt.core.messages import (
     SentMessage,
     SettleResult,
 )
-from eventrt.destinations.desk import Message, Undeliverable
+from eventrt.destinations.desk import Message, MessageTooLarge, Undeliverable
 from eventrt.store.api import Tx
 from eventrt.store.messages import Owner
 
@@ -192,7 +192,7 @@ def accept(tx: Tx, target: Arn, message: Message) -> None:
         for name, value in message.attributes.items()
     )
     if size > queue.maximum_message_bytes:
-        raise Undeliverable(f"the message has {size} bytes, {target} takes {queue.maximum_message_bytes}")
+        raise MessageTooLarge(f"the message has {size} bytes, {target} takes {queue.maximum_message_bytes}")
     deduplication_id = message.deduplication_id
     if queue.is_fifo:
         if message.group_id is None:

@@ -119,6 +119,25 @@ def test_a_missing_target_ends_the_event_and_is_logged(daemon: RunningDaemon, la
     assert len(runs(daemon, name)) == 1
 
 
+def test_the_end_of_an_event_as_large_as_a_message_is_told_with_less(daemon: RunningDaemon, lambda_: Any) -> None:
+    (url, arn), (letters, letters_arn), name = new_queue(daemon), new_queue(daemon), failing(daemon)
+    lambda_.update_function_configuration(FunctionName=name, DeadLetterConfig={"TargetArn": letters_arn})
+    lambda_.put_function_event_invoke_config(
+        FunctionName=name, MaximumRetryAttempts=0, DestinationConfig={"OnFailure": {"Destination": arn}}
+    )
+    for room, attributes in ((0, []), (70, ["RequestID"]), (200, ["ErrorCode", "ErrorMessage", "RequestID"])):
+        payload = b'"%b"' % (b"x" * (1_048_576 - 2 - room))
+        request_id = send(daemon, name, payload)
+        letter = received(daemon, letters)[0]
+        assert letter["Body"].encode() == payload
+        assert sorted(letter.get("MessageAttributes", {})) == attributes
+        record = record_in(daemon, url)
+        assert record["requestContext"]["requestId"] == request_id
+        assert record["responseContext"]["functionError"] == "Unhandled"
+        assert record.keys() == {"version", "timestamp", "requestContext", "responseContext"}
+        wait_for(lambda sent=request_id: is_logged(daemon, "async.shortened", sent), bool)  # type: ignore[misc]
+
+
 def test_an_event_nobody_is_told_of_is_logged_when_it_fails(daemon: RunningDaemon, lambda_: Any) -> None:
     name = failing(daemon)
     lambda_.put_function_event_invoke_config(FunctionName=name, MaximumRetryAttempts=0)

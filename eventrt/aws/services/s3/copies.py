@@ -1,7 +1,7 @@
 """Copies: CopyObject and UploadPartCopy. A copy shares the blobs of its source; no byte is written twice."""
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any
 
 from eventrt.aws.call import Answer, Call
@@ -37,6 +37,9 @@ from eventrt.core.object_rules import (
 from eventrt.errors import ApiError
 from eventrt.store.api import Tx
 
+_TRIES = 5
+"""So often a copy is begun whose source is replaced while it is read."""
+
 _CONDITIONS = {
     "CopySourceIfMatch": "IfMatch",
     "CopySourceIfNoneMatch": "IfNoneMatch",
@@ -51,6 +54,9 @@ class Copies(Uploads):
     @answers("CopyObject")
     async def copy_object(self, call: Call, request: Request) -> Answer:
         """Store an object with the bytes of another."""
+        return await _once_it_stays(lambda: self._copy_object(call, request))
+
+    async def _copy_object(self, call: Call, request: Request) -> Answer:
         check_key(request["Key"])
         wanted = request.get("ChecksumAlgorithm")
         source_bucket, source = await self._source(call, request)
@@ -202,6 +208,9 @@ class Copies(Uploads):
     @answers("UploadPartCopy")
     async def upload_part_copy(self, call: Call, request: Request) -> Answer:
         """Keep a part whose bytes are those of an object, or of a range of one."""
+        return await _once_it_stays(lambda: self._copy_part(call, request))
+
+    async def _copy_part(self, call: Call, request: Request) -> Answer:
         number = part_number(request)
         upload = await self._store.read(lambda tx: find_upload(tx, call, request))
         source_bucket, source = await self._source(call, request)
@@ -303,17 +312,34 @@ def _look_up(tx: Tx, call: Call, names: CopySource, request: Request) -> tuple[B
     return bucket, version
 
 
+class _SourceChanged(Exception):  # noqa: N818 - a state of the source
+    """The source is another version than the one that was read."""
+
+
 def _check_same(found: ObjectVersion, source: ObjectVersion) -> None:
     """Let a copy pass whose source is still the version that was read.
 
-    Raises: S3Refused: OperationAborted.
+    Raises: _SourceChanged.
     """
     if found.id != source.id:
-        raise S3Refused(
-            "OperationAborted",
-            "A conflicting conditional operation is currently in progress against this resource. Please try again.",
-            status=409,
-        )
+        raise _SourceChanged
+
+
+async def _once_it_stays(copy: Callable[[], Awaitable[Answer]]) -> Answer:
+    """Copy, anew while the source is replaced meanwhile, and return the answer.
+
+    Raises: S3Refused: OperationAborted: it was replaced again and again.
+    """
+    for _ in range(_TRIES):
+        try:
+            return await copy()
+        except _SourceChanged:
+            continue
+    raise S3Refused(
+        "OperationAborted",
+        "A conflicting conditional operation is currently in progress against this resource. Please try again.",
+        status=409,
+    )
 
 
 def _cut(extents: Sequence[Extent], first: int, last: int) -> list[Extent]:
