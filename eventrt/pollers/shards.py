@@ -386,25 +386,27 @@ class ShardRunner:
 
     async def _commit(self, action: Commit, token: AbstractContextManager[None]) -> None:
         try:
-            lost = await self._write(partial(self._save, action=action), token)
+            undelivered = await self._write(partial(self._save, action=action), token)
             self._progress = action.progress
             self._machine.committed()
-            for discard in action.discards:
-                self._tell_discard(discard, lost)
+            for discard, error in zip(action.discards, undelivered, strict=True):
+                self._tell_discard(discard, error)
         finally:
             self._done(token)
 
-    def _save(self, tx: Tx, *, action: Commit) -> str | None:
-        """Keep the progress and hand over what is told of the discarded; return why that could not be delivered."""
-        mapping = self.mapping
-        tx.checkpoints.save(mapping.id, self.shard.checkpoint_key, action.progress)
-        if mapping.on_failure_arn is None:
+    def _save(self, tx: Tx, *, action: Commit) -> list[str | None]:
+        """Keep the progress and hand over what is told of the discarded; return of each why it was not delivered."""
+        tx.checkpoints.save(self.mapping.id, self.shard.checkpoint_key, action.progress)
+        return [self._hand_over(tx, discard) for discard in action.discards]
+
+    def _hand_over(self, tx: Tx, discard: Discard) -> str | None:
+        """Deliver a failure record, where the mapping names a destination; return why it could not be."""
+        if self.mapping.on_failure_arn is None:
             return None
-        for discard in action.discards:
-            try:
-                self._rooms.desk.deliver(tx, mapping.on_failure_arn, self._message_of(tx, discard))
-            except Undeliverable as error:
-                return str(error)
+        try:
+            self._rooms.desk.deliver(tx, self.mapping.on_failure_arn, self._message_of(tx, discard))
+        except Undeliverable as error:
+            return str(error)
         return None
 
     def _message_of(self, tx: Tx, discard: Discard) -> Message:

@@ -91,9 +91,11 @@ def start_of(tx: Tx, stream: Stream, shard: Shard, position: str, moment: float 
     """Return the counter value after which a mapping with this StartingPosition begins in a shard."""
     if position == "LATEST":
         return tx.streams.next_sequence(stream) - 1
+    begins_at = stream.horizon(tx.now)
     if position == "AT_TIMESTAMP" and moment is not None:
-        return tx.streams.position_at(shard, moment)
-    return tx.streams.trim_horizon(shard)
+        begins_at = max(begins_at, moment)
+    # What had expired before the mapping was made, swept or not, it has not missed.
+    return max(tx.streams.position_at(shard, begins_at), tx.checkpoints.trimmed_to(shard.id))
 
 
 def read(tx: Tx, shard: Shard, *, after: int, limit: int) -> Reading:

@@ -493,6 +493,29 @@ async def test_a_shard_that_was_forgotten_after_it_was_read_whole_is_no_gap(
         assert "record.expired_unread" not in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("is_swept", [True, False])
+@pytest.mark.parametrize("position", ["TRIM_HORIZON", "AT_TIMESTAMP"])
+async def test_what_expired_before_the_mapping_was_made_is_no_gap(
+    tmp_path: Path, position: str, is_swept: bool
+) -> None:
+    async with stream_house(tmp_path) as h:
+        await h.function()
+        stream = await h.stream()
+        moment = h.clock.now() - 1
+        await h.put(stream, *numbers(5))
+        await h.clock.advance(2 * 86_400)
+        if is_swept:
+            await h.store.write(lambda tx: tx.streams.sweep(100))
+        more = {"StartingPositionTimestamp": moment} if position == "AT_TIMESTAMP" else {}
+        await h.map(stream, StartingPosition=position, **more)
+        await h.put(stream, "new")
+        await h.settle()
+        assert h.invoker.payloads == [["new"]]
+        status = await h.supervisor.inspect("m1")
+        assert status is not None
+        assert status["shards"][0]["expired_unread_at"] is None
+
+
 async def test_an_idle_stream_has_no_gap_however_old_its_last_record_is(tmp_path: Path) -> None:
     async with stream_house(tmp_path) as h:
         await h.function()
