@@ -66,6 +66,13 @@ class StoreFull(EventrtError):  # noqa: N818 - a state of the disk
     """The disk has no room; nothing of the unit was kept, and it may be asked again later."""
 
 
+class CommitLost(StoreFull):
+    """A unit of the same commit failed half-way, and took this one along; nothing was kept, and it may be asked again.
+
+    Who waits for a full disk to have room may wait for this in the same way: it only lasts less long.
+    """
+
+
 class StoreClosed(EventrtError):  # noqa: N818 - a state of the daemon
     """The store takes nothing any more: the daemon is stopping."""
 

@@ -11,6 +11,8 @@ from typing import NamedTuple
 _HEAD = b"\x01\x01\x01"  # base64 "AQEB", as AWS's handles begin
 _FIELDS = struct.Struct(">3s3xQQI")  # with the checksum a multiple of three bytes: no padding
 _CHECK = struct.Struct(">I")
+_ROWS = 1 << 63
+"""No row's number is so large; a store could not even look for it."""
 _LENGTH = _FIELDS.size + _CHECK.size
 
 
@@ -37,4 +39,6 @@ def read(handle: str) -> Receipt | None:
     if len(raw) != _LENGTH or _CHECK.unpack_from(raw, _FIELDS.size)[0] != binascii.crc32(raw[: _FIELDS.size]):
         return None
     head, queue_id, row_id, receive_count = _FIELDS.unpack_from(raw)
-    return Receipt(queue_id, row_id, receive_count) if head == _HEAD else None
+    if head != _HEAD or row_id >= _ROWS:
+        return None
+    return Receipt(queue_id, row_id, receive_count)

@@ -128,7 +128,8 @@ class Store(Protocol):
             secured: False is for units that refuse before they write, so that only a failing store stops them in
                 between, or that call `Tx.secure` first: they spare themselves the savepoint. A unit that breaks this
                 takes along all that would have been committed with it; nobody was answered yet.
-        Raises: StoreFull: the disk has no room; nothing was kept. Whatever the unit raises, after its rollback.
+        Raises: StoreFull: the disk has no room, or (CommitLost) another unit took this one along; nothing was kept.
+            Whatever the unit raises, after its rollback.
         """
         ...
 

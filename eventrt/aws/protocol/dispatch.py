@@ -47,7 +47,7 @@ from eventrt.aws.protocol.s3_routes import (
     read_host,
     read_path,
 )
-from eventrt.errors import ApiError, StoreClosed, StoreFull
+from eventrt.errors import ApiError, CommitLost, StoreClosed, StoreFull
 from eventrt.http import BodyBroken, BodyTooLarge, Request, Response
 
 log = structlog.get_logger(__name__)
@@ -622,6 +622,8 @@ class AwsDoor:
                 status, message = policy.stalled or (408, str(error))
                 return ApiError("RequestTimeout", message, status=status)
             return ApiError("IncompleteBody", policy.cut_off or str(error), status=error.status)
+        if isinstance(error, CommitLost):
+            return ApiError(policy.internal_code, "Nothing was kept; ask again.", status=500)
         if isinstance(error, StoreFull):
             log.error("store.full", request_id=request_id)
             return ApiError(policy.internal_code, "The disk has no room for this; nothing was kept.", status=500)

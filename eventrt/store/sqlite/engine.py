@@ -30,7 +30,7 @@ from typing import Generic, Literal, TypeVar
 import structlog
 
 from eventrt.clock import Clock
-from eventrt.errors import StartupError, StoreClosed, StoreCorrupt, StoreFull
+from eventrt.errors import CommitLost, StartupError, StoreClosed, StoreCorrupt, StoreFull
 from eventrt.store.api import Topic
 from eventrt.store.sqlite.disk import DiskThread
 
@@ -345,7 +345,8 @@ class Engine(Generic[TxT]):
                     self._lose_group(error)
                     return
             elif self.connection.total_changes != self._changes_before:
-                self._lose_group(error)
+                _LOG.error("store.unit_broke_its_promise", exc_info=error)
+                self._lose_group(CommitLost("a unit of the same commit failed after it had written"))
                 return
             for take_back in reversed(self._unit.undo):
                 take_back()
@@ -353,8 +354,11 @@ class Engine(Generic[TxT]):
             self._lose_group(error)
 
     def secure(self) -> None:
-        """Let the running unit be rolled back alone from here on; a unit that is secured already stays so."""
-        if not self._secured:
+        """Let the running unit be rolled back alone from here on; a unit that is secured already stays so.
+
+        Too late for one that has written: a savepoint would leave half of it behind, so it goes on without.
+        """
+        if not self._secured and self.connection.total_changes == self._changes_before:
             self.connection.execute("SAVEPOINT unit")
             self._secured = True
 
@@ -395,7 +399,7 @@ class Engine(Generic[TxT]):
         if self.durability == "process" and not self._must_checkpoint:
             _resolve(waiting)
             waiting = []
-        if self._fold == "not due" and self._log_is_long():
+        if self._fold == "not due" and not self._must_checkpoint and self._log_is_long():
             self._folds = 0
             self._fold_beside()
         if self._must_checkpoint or self._fold == "done":
@@ -453,6 +457,8 @@ class Engine(Generic[TxT]):
             _LOG.warning("store.checkpoint_failed", error=str(error))
             self._frames_at_checkpoint = self._log_frames()
             self._fold = "not due"
+        elif self._must_checkpoint:
+            pass  # units wait for that one: it folds what is left
         elif self._folds < _FOLDS and (self._log_frames() - self._folded_frames) * _FRAME_BYTES > _REMAINDER_BYTES:
             self._fold_beside()
         if self._must_checkpoint:
@@ -482,12 +488,10 @@ class Engine(Generic[TxT]):
         else:
             _LOG.error("store.disk_failed", error=str(error))
             _reject(unsynced, StoreFull(f"the disk did not take it: {error}"))
-        if was_checkpoint is None:
-            self._must_checkpoint = error is not None
-        else:
-            # One that failed is tried again when the log has grown further, or at once when it must be.
+        self._must_checkpoint = error is not None  # a sync failed, also the one that a checkpoint begins with
+        if was_checkpoint is not None:
+            # One that found no room is tried again when the log has grown further.
             self._frames_at_checkpoint = self._log_frames()
-            self._must_checkpoint = self._must_checkpoint and error is not None
             was_checkpoint.set()
         self._commit()
         self._rest()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from eventrt.clock import SystemClock
-from eventrt.errors import StartupError, StoreClosed, StoreCorrupt, StoreFull
+from eventrt.errors import CommitLost, StartupError, StoreClosed, StoreCorrupt, StoreFull
 from eventrt.store.sqlite import engine as engine_module
 from eventrt.store.sqlite.engine import Durability, Engine, StampedTx
 from tests.running import PATIENCE_S
@@ -153,9 +153,27 @@ async def test_a_unit_that_writes_and_fails_without_a_savepoint_takes_its_group_
         answers = await asyncio.gather(
             engine.write(put(engine, "a"), secured=False), engine.write(fail, secured=False), return_exceptions=True
         )
-        assert [type(answer) for answer in answers] == [LookupError, LookupError]
+        # Its neighbours did nothing wrong: they are told to ask again, not what was wrong with it.
+        assert [type(answer) for answer in answers] == [CommitLost, LookupError]
         await engine.write(put(engine, "c"))
         assert names_on_disk(engine.path) == ["c"]
+
+
+async def test_a_unit_that_secures_itself_too_late_leaves_nothing_behind(tmp_path: Path) -> None:
+    async with opened(tmp_path) as engine:
+
+        def fail(tx: Any) -> None:
+            put(engine, "b")(tx)
+            engine.secure()
+            put(engine, "c")(tx)
+            raise LookupError("no")
+
+        answers = await asyncio.gather(
+            engine.write(put(engine, "a"), secured=False), engine.write(fail, secured=False), return_exceptions=True
+        )
+        assert [type(answer) for answer in answers] == [CommitLost, LookupError]
+        await engine.write(put(engine, "d"))
+        assert names_on_disk(engine.path) == ["d"]
 
 
 async def test_a_failed_unit_leaves_no_transaction_open(tmp_path: Path) -> None:
@@ -276,6 +294,62 @@ async def test_a_failed_sync_is_reported_and_the_log_is_folded_in_before_anythin
         (tmp_path / "folded").mkdir()
         (tmp_path / "folded" / "eventrt.db").write_bytes(engine.path.read_bytes())
         assert names_on_disk(tmp_path / "folded" / "eventrt.db") == ["a", "b", "c"]
+
+
+async def test_a_sync_that_fails_before_a_checkpoint_is_mended_as_any_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(engine_module, "CHECKPOINT_BYTES", 1)
+    sync, checkpoint = os.fdatasync, Engine._checkpoint
+
+    def breaks(self: Engine[Any]) -> None:
+        def broken(fd: int) -> None:
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(Engine, "_checkpoint", checkpoint)
+        monkeypatch.setattr(os, "fdatasync", broken)
+        try:
+            checkpoint(self)
+        finally:
+            monkeypatch.setattr(os, "fdatasync", sync)
+
+    monkeypatch.setattr(Engine, "_checkpoint", breaks)
+    async with opened(tmp_path, "power") as engine:
+        kept, failed = [], 0
+        while not failed:
+            assert len(kept) < 10_000
+            try:
+                kept.append(await engine.write(put(engine, f"{len(kept):04}", "x" * 3000)))
+            except StoreFull:
+                failed = len(kept)
+        monkeypatch.setattr(engine_module, "CHECKPOINT_BYTES", 1 << 40)
+        await engine.write(put(engine, "after"))
+        (tmp_path / "folded").mkdir()
+        (tmp_path / "folded" / "eventrt.db").write_bytes(engine.path.read_bytes())
+        assert names_on_disk(tmp_path / "folded" / "eventrt.db")[-1] == "after"
+
+
+async def test_nothing_is_folded_beside_the_checkpoint_that_mends_a_failed_sync(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Engine, "_fold_committed", lambda engine: folds.append(engine._fold))
+    folds: list[str] = []
+    sync = os.fdatasync
+    async with opened(tmp_path, "power") as engine:
+
+        def broken(fd: int) -> None:
+            monkeypatch.setattr(os, "fdatasync", sync)
+            raise OSError(5, "Input/output error")
+
+        monkeypatch.setattr(os, "fdatasync", broken)
+        with pytest.raises(StoreFull):
+            await engine.write(put(engine, "a"))
+        # The log is due to be folded, too; but two that fold it at the same time would be in each other's way.
+        monkeypatch.setattr(engine_module, "CHECKPOINT_BYTES", 1)
+        await asyncio.wait_for(engine.write(put(engine, "b")), PATIENCE_S)
+        monkeypatch.setattr(engine_module, "CHECKPOINT_BYTES", 1 << 40)
+        assert names_on_disk(engine.path) == ["a", "b"]
+    assert folds == []
 
 
 async def test_the_log_stays_small_under_a_load_that_never_pauses(

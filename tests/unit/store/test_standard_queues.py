@@ -88,6 +88,14 @@ async def test_a_malformed_handle_is_refused(bench: Bench, handle: str) -> None:
     assert refusal.message == f'The input receipt handle "{handle}" is not a valid receipt handle.'
 
 
+async def test_a_handle_that_names_a_row_no_database_has_is_refused(bench: Bench) -> None:
+    queue = await bench.queue()
+    for handle in (receipts.write(queue.id, 2**63, 1), receipts.write(queue.id, 2**64 - 1, 1)):
+        [refusal] = await bench.delete(queue, handle)
+        assert refusal is not None
+        assert refusal.code == "ReceiptHandleIsInvalid"
+
+
 async def test_a_handle_of_another_queue_is_refused(bench: Bench) -> None:
     queue, other = await bench.queue("q"), await bench.queue("r")
     await bench.send(queue, "a")
