@@ -250,7 +250,13 @@ class Invoker:
             if key not in self._entries:
                 pool = self._pools.setdefault(key[:2], ConcurrencyPool(self._account_concurrency))
                 entry = self._entries[key] = _Entry(key, pool)
-                await self._tasks.start(self._follow, entry)
+                try:
+                    with anyio.CancelScope(shield=True):  # a caller that goes away must not take the follower along
+                        await self._tasks.start(self._follow, entry)
+                except BaseException:
+                    if self._entries.get(key) is entry:
+                        del self._entries[key]  # nobody follows it: the next caller begins anew
+                    raise
                 return entry
             entry = self._entries[key]
         if entry.version is None:

@@ -1,5 +1,6 @@
 """What an environment is to a handler, how long it lives, and that nothing of it is left behind."""
 
+import asyncio
 import contextlib
 import os
 import re
@@ -284,6 +285,21 @@ async def test_a_caller_that_goes_away_stops_nothing(tmp_path):
         assert bench.invoker.status()["running"] == 1
         await becomes(lambda: not (bench.invoker.status()["running"]))
         assert bench.log(function).count("ran to its end") == 2
+
+
+async def test_a_caller_that_goes_away_before_anybody_else_came_leaves_the_function_followed(tmp_path):
+    async with running_invoker(tmp_path) as bench:
+        function = bench.function("import os\ndef handler(event, context):\n    return os.environ.get('V')\n")
+        with anyio.CancelScope() as scope:
+            asyncio.get_running_loop().call_soon(scope.cancel)
+            await bench.invoke(function)
+        assert scope.cancelled_caught
+        assert await bench.result(function) is None
+        bench.change(function, environment={"V": "2"})
+        await anyio.lowlevel.checkpoint()
+        assert await bench.result(function) == "2"
+        bench.store.remove(function)
+        await becomes(lambda: not (bench.invoker.status()["environments"]))
 
 
 @MODES

@@ -315,7 +315,8 @@ async def test_a_sync_that_fails_before_a_checkpoint_is_mended_as_any_other(
 
     monkeypatch.setattr(Engine, "_checkpoint", breaks)
     async with opened(tmp_path, "power") as engine:
-        kept, failed = [], 0
+        kept: list[str] = []
+        failed = 0
         while not failed:
             assert len(kept) < 10_000
             try:
