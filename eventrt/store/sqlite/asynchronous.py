@@ -197,9 +197,10 @@ class SqliteAsynchronous:
             "UPDATE async_lane SET account_id = NULL WHERE account_id = ? AND region = ? AND name = ?", function
         )
         self._execute("DELETE FROM event_invoke_config WHERE account_id = ? AND region = ? AND name = ?", function)
-        lane = self._lanes.pop(function, None)
-        if lane is not None:
-            self._keys.pop(lane, None)
+        self._lanes.pop(function, None)
+        # Who drains a lane knows it by its number only; functions are deleted seldom enough to look at all.
+        for lane in [lane for lane, key in self._keys.items() if key == function]:
+            del self._keys[lane]
         self._has_given_up = True
         self._engine.announce(ARRIVALS)
 

@@ -127,6 +127,16 @@ async def test_a_lane_that_is_given_up_is_read_no_more_and_cleared_in_slices(sto
     assert len((await due(store, other)).events) == 1
 
 
+async def test_a_lane_that_was_only_read_since_the_start_is_given_up_as_any_other(store: SqliteStore) -> None:
+    await store.write(lambda tx: [lay(tx) for _ in range(3)])
+    store.engine.tx.asynchronous._forget()  # as after a restart: nothing was laid down yet
+    (lane,) = await lanes(store)
+    (event, *_) = (await due(store, lane)).events
+    await store.write(lambda tx: tx.asynchronous.give_up(F))
+    assert (await due(store, lane)).events == ()
+    assert not await store.read(lambda tx: tx.asynchronous.holds(event))
+
+
 @settings(max_examples=25, deadline=None)
 @given(st.lists(st.integers(-1000, 1000), min_size=1, max_size=4), st.integers(0, 20))
 async def test_shifted_moments_keep_their_distances_and_can_be_finished(
