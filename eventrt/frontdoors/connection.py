@@ -396,10 +396,12 @@ class Connection(asyncio.Protocol):
             if not answers.has_body(response, ask.method):
                 return
             async for chunk in stream:
+                if transport.is_closing():
+                    return  # the client has left
                 if chunk:
                     transport.write(b"%x\r\n%b\r\n" % (len(chunk), chunk) if is_chunked else chunk)
                     await self._drained()
-            if is_chunked:
+            if is_chunked and not transport.is_closing():
                 transport.write(answers.LAST_CHUNK)
         except BaseException:
             transport.abort()  # half a body must not look whole

@@ -1,5 +1,7 @@
 """Objects whose bytes are not there any more, and copies of what goes away meanwhile."""
 
+import contextlib
+import socket
 import threading
 import urllib.request
 from collections.abc import Callable
@@ -11,15 +13,29 @@ from botocore.exceptions import ClientError
 
 from tests.running import RunningDaemon
 from tests.wire.lambda_speaking import new_name
+from tests.wire.mappings_speaking import wait_for
 from tests.wire.s3_speaking import fresh, make_bucket, refusal
+
+
+SIZE = 21_234_567
+"""No other object of these tests has this size."""
 
 
 def put_large(daemon: RunningDaemon, bucket: str, size: int) -> tuple[str, Path]:
     """Store an object of a size that no other has; return its key and the file its bytes are in."""
     key = fresh("key")
     daemon.client("s3").put_object(Bucket=bucket, Key=key, Body=b"x" * size)
-    [path] = [path for path in (daemon.data_dir / "blobs").rglob("*-*") if path.stat().st_size == size]
+    [path] = files_of(daemon, size)
     return key, path
+
+
+def files_of(daemon: RunningDaemon, size: int) -> list[Path]:
+    found: list[Path] = []
+    for path in (daemon.data_dir / "blobs").rglob("*-*"):
+        with contextlib.suppress(FileNotFoundError):  # it was just removed
+            if path.stat().st_size == size:
+                found.append(path)
+    return found
 
 
 def cut_off(path: Path) -> None:
@@ -43,7 +59,7 @@ def test_an_object_without_its_bytes_is_an_internal_error_and_the_log_says_which
         "We encountered an internal error. Please try again.",
     )
     assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 500
-    [line] = [line for line in daemon.log.splitlines() if "object.lost" in line and key in line]
+    [line] = wait_for(lambda: [one for one in daemon.log.splitlines() if "object.lost" in one and key in one], bool)
     assert bucket in line
     assert path.name in line
     assert s3.head_object(Bucket=bucket, Key=key)["ContentLength"] == size
@@ -105,3 +121,19 @@ def test_a_download_goes_on_when_its_object_is_deleted(daemon: RunningDaemon) ->
         s3.delete_object(Bucket=bucket, Key="k")
         s3.put_object(Bucket=bucket, Key="other", Body=whole)
         assert answer.read() == whole
+
+
+def test_a_client_that_leaves_in_the_middle_of_a_download_is_no_defect(daemon: RunningDaemon) -> None:
+    s3 = daemon.client("s3")
+    bucket = make_bucket(s3)
+    s3.put_object(Bucket=bucket, Key="k", Body=bytes(SIZE))
+    ask = f"GET /{bucket}/k HTTP/1.1\r\nHost: localhost\r\n\r\n".encode()
+    before = len(daemon.log)
+    for _ in range(5):
+        with socket.create_connection(("127.0.0.1", daemon.port)) as connection:
+            connection.sendall(ask)
+            assert connection.recv(1000)
+        assert s3.head_object(Bucket=bucket, Key="k")["ContentLength"] == SIZE
+    s3.delete_object(Bucket=bucket, Key="k")
+    wait_for(lambda: files_of(daemon, SIZE), lambda found: not found)
+    assert "connection.failed" not in daemon.log[before:]
