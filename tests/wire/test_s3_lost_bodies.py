@@ -16,7 +16,6 @@ from tests.wire.lambda_speaking import new_name
 from tests.wire.mappings_speaking import wait_for
 from tests.wire.s3_speaking import fresh, make_bucket, refusal
 
-
 SIZE = 21_234_567
 """No other object of these tests has this size."""
 
