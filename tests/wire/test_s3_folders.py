@@ -227,7 +227,8 @@ def test_symbolic_links_are_no_objects_and_nothing_is_written_through_them(
         assert refusal(lambda key=key: s3.get_object(Bucket="photos", Key=key))[0] == "NoSuchKey"  # type: ignore[misc]
         s3.delete_object(Bucket="photos", Key=key)
     assert {path.name: path.read_text() for path in outside.iterdir()} == {"secret": "not yours"}
-    # Deletions of what is not there are told, too. What was a file and becomes a link is gone; a put replaces the link itself, not what it leads to.
+    # What was a file and becomes a link is gone (the deletions above, of nothing, are told as well);
+    # a put replaces the link itself, not what it leads to.
     (folder / "end.txt").unlink()
     (folder / "end.txt").symlink_to(outside / "secret")
     assert ("ObjectRemoved:Delete", "end.txt") in told(daemon, 3)
