@@ -235,9 +235,13 @@ class QueueMachine:
     def lost(self, batch: Batch) -> None:
         """The leases of a batch that waits for its turn are no longer ours; its records come again."""
         flight = self._extending.pop(batch.number, None)
-        if flight is not None and flight in self._ready:
+        if flight is None:
+            return
+        if flight in self._ready:
             self._ready.remove(flight)
             self._finish(flight, batch.records, None)
+        elif flight in self._behind:
+            self._lose_behind([flight])
 
     def reconfigure(self, policy: QueuePolicy) -> None:
         """Go on under another policy; batches that are closed stay as they are."""
@@ -288,17 +292,17 @@ class QueueMachine:
             return again
         if self._open.records and (self._open.is_ready(now=now) or now >= self._open_until):
             self._close(self._open.take(), self._open_until, self._open_lease_s)
-        if self._ready or self._retrying:
+        if self._ready or self._retrying or self._behind:
             self._drop_expired(now)
             if self._settles:
                 return self.next_action(now=now)
         pressed = self._is_full() and now >= self._slow_at()
         if pressed:
             self.window.press(now)
-        if self._ready:
-            if self._has_slot():
-                return self._start(self._ready.popleft(), now)
-            for flight in self._ready:
+        if self._ready and self._has_slot():
+            return self._start(self._ready.popleft(), now)
+        if self._ready or self._behind:
+            for flight in (*self._ready, *self._behind):
                 if now >= flight.extend_at and flight.batch.number not in self._extending:
                     self._extending[flight.batch.number] = flight
                     return Extend(flight.batch)
@@ -338,7 +342,7 @@ class QueueMachine:
             min(flight.extend_at, flight.leased_until)
             if flight.batch.number not in self._extending
             else flight.leased_until
-            for flight in self._ready
+            for flight in (*self._ready, *self._behind)
         )
         if self._is_full() and (grows_at := self.window.grows_at(now)) is not None:
             moments.append(grows_at if now >= (slow_at := self._slow_at()) else slow_at)
@@ -449,9 +453,19 @@ class QueueMachine:
         """Let groups go on after a batch of theirs ended; what was behind a failed record goes back to the queue."""
         assert settle.batch is not None
         self._busy.difference_update([record.key for record in settle.batch.records])
-        if not self._behind:
-            return
-        failed = {record.key for records in (settle.failed, settle.released) for record in records}
+        if self._behind:
+            self._pass_on({record.key for records in (settle.failed, settle.released) for record in records})
+
+    def _lose_behind(self, flights: Sequence[_Flight]) -> None:
+        """Give up batches whose records come again, with those behind them, which must not overtake."""
+        for flight in flights:
+            self._behind.remove(flight)
+            self._extending.pop(flight.batch.number, None)
+            self._settles.append(Settle(failed=flight.batch.records))
+        self._pass_on({key for flight in flights for key in flight.keys})
+
+    def _pass_on(self, failed: set[str]) -> None:
+        """Let what waits behind others go on, or back to the queue when it is of groups that failed."""
         released: list[Record] = []
         behind, self._behind = self._behind, deque()
         taken = set(self._busy)
@@ -516,6 +530,8 @@ class QueueMachine:
         for flight in [flight for flight in self._retrying if flight.leased_until <= now]:
             self._retrying.remove(flight)
             self._finish(flight, flight.batch.records, None)
+        if expired := [flight for flight in self._behind if flight.leased_until <= now]:
+            self._lose_behind(expired)
 
     def _retry(self, flight: _Flight, outcome: Throttled | ServiceFault, now: float, chance: float) -> None:
         """Try again later, or give up when the lease ends before that."""

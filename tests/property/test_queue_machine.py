@@ -33,6 +33,7 @@ class Message:
     invisible_until: float = 0.0
     receives: int = 0
     is_deleted: bool = False
+    deliveries: int = 0
 
 
 @dataclass
@@ -47,6 +48,8 @@ class World:
     throttles: float = 0.0
     faults: float = 0.0
     partial: float = 0.0
+    names_whole_batches: bool = True
+    losses: float = 0.0
     now: float = 0.0
     machine: QueueMachine = field(init=False)
     events: list[tuple[float, int, Callable[[], None]]] = field(default_factory=list)
@@ -56,7 +59,6 @@ class World:
     ended: Counter[int] = field(default_factory=Counter)
     first_deliveries: dict[str, list[int]] = field(default_factory=dict)
     opened_at: dict[int, float] = field(default_factory=dict)
-    invoked: Counter[int] = field(default_factory=Counter)
     batches: int = 0
 
     def __post_init__(self) -> None:
@@ -150,6 +152,9 @@ class World:
         assert self.ended[record.receipt] == 1, "a record ended twice"
 
     def extend(self, batch: Batch) -> None:
+        if self.chance.random() < self.losses:
+            self.machine.lost(batch)
+            return
         for record in batch.records:
             self.leases[record.receipt][0].invisible_until = self.now + self.lease_s
         self.machine.extended(batch, leased_until=self.now + self.lease_s, now=self.now)
@@ -168,6 +173,7 @@ class World:
             assert self.ended[record.receipt] == 0, "a record that had ended was delivered"
             assert message.invisible_until > self.now, "delivered without a lease"
             assert message.is_wanted or self.policy.passes is None
+            message.deliveries += 1
         if self.policy.keeps_order:
             self.check_order(batch)
         latency = self.chance.random() * self.slowest_s
@@ -200,6 +206,10 @@ class World:
 
     def answer(self, batch: Batch) -> None:
         del self.running[batch.number]
+        if batch.attempt == 1:  # further attempts are made to the end of the lease, as on AWS
+            assert all(self.leases[record.receipt][0].invisible_until > self.now for record in batch.records), (
+                "a lease ended while the function ran, though it is twice as long as the function needs"
+            )
         self.machine.invoked(batch, self.outcome(batch), now=self.now, chance=self.chance.random())
 
     def outcome(self, batch: Batch) -> Outcome:
@@ -213,9 +223,8 @@ class World:
         if not failing:
             return Succeeded(self.chance.choice((b"null", b"{}", b'{"batchItemFailures": []}')))
         if self.policy.reports_failures and self.chance.random() < self.partial:
-            first = failing[0]
             listed = [
-                m for m in messages if m.failures_left > 0 or (self.policy.keeps_order and m.number > first.number)
+                m for m in messages if m.failures_left > 0 or (self.policy.keeps_order and self.follows(m, failing))
             ]
             for message in failing:
                 message.failures_left -= 1
@@ -225,6 +234,10 @@ class World:
         for message in failing:
             message.failures_left -= 1
         return FunctionError(b"{}", "Error", "no")
+
+    def follows(self, message: Message, failing: list[Message]) -> bool:
+        """Does a function that keeps the order name this one, too? Some stop at the first failure of all."""
+        return any(m.number < message.number for m in failing if self.names_whole_batches or m.group == message.group)
 
     def all_done(self) -> bool:
         return all(message.is_deleted for message in self.messages)
@@ -237,7 +250,7 @@ def worlds(draw: st.DrawFn, *, keeps_order: bool) -> World:
     count = draw(st.integers(0, 60))
     groups = draw(st.integers(1, 6))
     chance = random.Random(draw(st.integers(0, 2**32)))
-    limit = draw(st.sampled_from((5_000, 6_291_456)))
+    limit = draw(st.sampled_from((1_500, 5_000, 6_291_456)))
     late = draw(st.sampled_from((0.0, 3.0, 100.0)))
     poison = draw(st.sampled_from((0.0, 0.1, 0.5)))
     filtered = draw(st.booleans())
@@ -271,6 +284,8 @@ def worlds(draw: st.DrawFn, *, keeps_order: bool) -> World:
         throttles=draw(st.sampled_from((0.0, 0.0, 0.3))),
         faults=draw(st.sampled_from((0.0, 0.0, 0.1))),
         partial=draw(st.sampled_from((0.0, 0.5, 1.0))),
+        names_whole_batches=draw(st.booleans()),
+        losses=draw(st.sampled_from((0.0, 0.0, 0.5))),
     )
 
 
@@ -286,6 +301,27 @@ def test_every_message_of_a_standard_queue_is_done_in_the_end_and_each_delivery_
 def test_groups_keep_their_order_with_one_batch_in_flight_each_whatever_fails(world: World) -> None:
     world.run(until=world.all_done)
     assert all(count == 1 for count in world.ended.values())
+
+
+@given(worlds(keeps_order=True))
+@settings(max_examples=300, deadline=None)
+def test_a_group_that_never_fails_suffers_from_others_failures_once_at_the_most(world: World) -> None:
+    world.throttles = world.faults = 0.0
+    world.names_whole_batches = False
+    failing = {message.group for message in world.messages if message.failures_left}
+    world.run(until=world.all_done)
+    for message in world.messages:
+        if message.is_wanted and message.group not in failing:
+            assert message.deliveries <= 2
+
+
+@given(worlds(keeps_order=True), st.integers(0, 2))
+@settings(max_examples=200, deadline=None)
+def test_a_group_that_fails_for_ever_holds_up_nobody_else(world: World, poisoned: int) -> None:
+    for message in world.messages:
+        if message.group == f"g{poisoned}":
+            message.failures_left = 10**9
+    world.run(until=lambda: all(m.is_deleted for m in world.messages if m.group != f"g{poisoned}"))
 
 
 @given(st.booleans().flatmap(lambda ordered: worlds(keeps_order=ordered)), st.floats(0, 60))
@@ -328,3 +364,19 @@ def test_a_smaller_concurrency_and_batch_hold_for_what_starts_after_the_change(
     largest = max(world.policy.most_concurrency, most)
     world.policy = QueuePolicy(batch_size=50, most_concurrency=largest, passes=world.policy.passes)
     world.run(until=world.all_done)
+
+
+def test_what_waits_behind_a_large_batch_of_its_group_keeps_its_lease() -> None:
+    chance = random.Random(0)
+    chance.random = lambda: 0.9  # type: ignore[method-assign]
+    messages = [Message(number, "g0", 1000, is_wanted=True, failures_left=0, arrives_at=0.0) for number in range(8)]
+    world = World(
+        QueuePolicy(batch_size=10, keeps_order=True, payload_limit_bytes=1500),
+        messages,
+        chance,
+        lease_s=70.0,
+        slowest_s=30.0,
+    )
+    world.run(until=world.all_done)
+    assert [message.deliveries for message in messages] == [1] * 8
+    assert [message.receives for message in messages] == [1] * 8
