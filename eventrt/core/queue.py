@@ -201,16 +201,16 @@ class QueueMachine:
         """
         flight = self._running.pop(batch.number)
         self._typical_s += 0.1 * (now - flight.started_at - self._typical_s)
-        if isinstance(outcome, Succeeded):
-            self._finish(flight, self._judge(batch, outcome), outcome)
-        elif isinstance(outcome, FunctionError):
+        if isinstance(outcome, Succeeded) and (failed := self._judge(batch, outcome)) is not WHOLE_BATCH:
+            self._finish(flight, failed, outcome)
+        elif isinstance(outcome, Succeeded | FunctionError):
             self._finish(flight, batch.records, outcome, release=len(flight.keys) > 1)
         else:
             if isinstance(outcome, Throttled):
                 self.window.throttle(now, running=len(self._running))
             elif outcome.status < 500:
                 # the function is not there, or will never take this event: trying again helps nobody
-                self._finish(flight, batch.records, outcome, release=outcome.status == 404)
+                self._finish(flight, batch.records, outcome, release=outcome.status == 404 or len(flight.keys) > 1)
                 return
             self._retry(flight, outcome, now, chance)
 
@@ -544,15 +544,15 @@ class QueueMachine:
         else:
             self._finish(flight, flight.batch.records, outcome)
 
-    def _judge(self, batch: Batch, outcome: Succeeded) -> tuple[Record, ...]:
-        """Return the records that failed although the function answered."""
+    def _judge(self, batch: Batch, outcome: Succeeded) -> tuple[Record, ...] | None:
+        """Return the records that failed although the function answered, or `WHOLE_BATCH`."""
         if not self.policy.reports_failures:
             return ()
         if outcome.payload == b"null":
             return ()
         failed = failed_ids(outcome.payload, {record.id for record in batch.records})
         if failed is WHOLE_BATCH:
-            return batch.records
+            return WHOLE_BATCH
         return tuple([record for record in batch.records if record.id in failed]) if failed else ()
 
     def _finish(

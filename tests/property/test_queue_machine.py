@@ -12,6 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -380,3 +381,38 @@ def test_what_waits_behind_a_large_batch_of_its_group_keeps_its_lease() -> None:
     world.run(until=world.all_done)
     assert [message.deliveries for message in messages] == [1] * 8
     assert [message.receives for message in messages] == [1] * 8
+
+
+@pytest.mark.parametrize(
+    "outcome",
+    [
+        FunctionError(b"{}", "Error", "no"),
+        Succeeded(b'{"batchItemFailures": [{"itemIdentifier": "nobody"}]}'),
+        ServiceFault("RequestTooLargeException", "too large", 413),
+    ],
+    ids=["it raised", "its answer is malformed", "the event is not taken"],
+)
+def test_groups_that_failed_as_one_come_again_at_once_and_apart(outcome: Outcome) -> None:
+    machine = QueueMachine(QueuePolicy(keeps_order=True, reports_failures=True))
+
+    def next_batch(*, comes_again: bool) -> Batch:
+        assert isinstance(machine.next_action(now=0.0), Receive)
+        records = [Record(key, {}, 0.0, 10, key, None, comes_again) for key in "ab"]
+        machine.feed(records, now=0.0, leased_until=60.0)
+        action = machine.next_action(now=0.0)
+        assert isinstance(action, Invoke)
+        return action.batch
+
+    batch = next_batch(comes_again=False)
+    machine.invoked(batch, outcome, now=0.0)
+    settle = machine.next_action(now=0.0)
+    assert isinstance(settle, Settle)
+    assert settle.released == batch.records
+    machine.settled(settle)
+
+    batch = next_batch(comes_again=True)
+    assert [record.key for record in batch.records] == ["a"]
+    machine.invoked(batch, outcome, now=0.0)
+    settle = machine.next_action(now=0.0)
+    assert isinstance(settle, Settle)
+    assert settle.failed == batch.records  # alone, it waits for its lease to end
