@@ -22,6 +22,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from eventrt.core.messages import MessageDraft, Queue, QueueDepth, Received, ReceivedMessage
+from eventrt.errors import CommitLost
 from eventrt.sources import queues
 from eventrt.store.sqlite.store import SqliteStore
 
@@ -419,6 +420,30 @@ class QueueMachine(RuleBasedStateMachine):
         with contextlib.suppress(ZeroDivisionError):
             self.run(unit)
 
+    @rule(name=st.sampled_from(NAMES), limit=st.integers(1, 10))
+    def a_group_is_lost(self, name: str, limit: int) -> None:
+        """A unit that breaks its promise takes its neighbours along: nothing of them remains, on disk or in memory."""
+        queue = self.queues[name]
+
+        def neighbour(tx: Any) -> None:
+            received = queues.receive(tx, queue, limit=limit)
+            queues.delete(tx, queue, [m.receipt_handle for m in received.messages[:2]])
+            tx.messages.purge(self.queues["plain"])
+
+        def broken(tx: Any) -> None:
+            queues.send(tx, queue, self.drafts(name, 3, ["a", "b"], None))
+            queues.receive(tx, queue, limit=limit, visibility_timeout_s=1)
+            tx.messages.sweep(100)
+            raise ZeroDivisionError
+
+        async def together() -> list[Any]:
+            return await asyncio.gather(
+                self.store.write(neighbour), self.store.write(broken, secured=False), return_exceptions=True
+            )
+
+        answers = self.loop.run_until_complete(together())
+        assert [type(answer) for answer in answers] == [CommitLost, ZeroDivisionError]
+
     @rule(limit=st.integers(1, 50))
     def sweep(self, limit: int) -> None:
         self.run(lambda tx: tx.messages.sweep(limit))
@@ -430,8 +455,10 @@ class QueueMachine(RuleBasedStateMachine):
         copy = Path(tempfile.mkdtemp(prefix="eventrt-law-"))
         for file in ("eventrt.db", "eventrt.db-wal"):
             shutil.copyfile(self.directory / file, copy / file)
-        engine.connection.close()
         engine._disk.stop()
+        engine._folding.stop()
+        engine._folder.close()
+        engine.connection.close()
         for fd in (engine._shm_fd, engine._wal_fd, engine._lock_fd):
             os.close(fd)
         shutil.rmtree(self.directory)
