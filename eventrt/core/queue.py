@@ -232,6 +232,10 @@ class QueueMachine:
         if flight is not None:
             flight.lease(leased_until, leased_until - now)
 
+    def is_extending(self, batch: Batch) -> bool:
+        """Does the batch still wait for its turn, and for its `Extend`? It may have begun meanwhile."""
+        return batch.number in self._extending
+
     def lost(self, batch: Batch) -> None:
         """The leases of a batch that waits for its turn are no longer ours; its records come again."""
         flight = self._extending.pop(batch.number, None)

@@ -415,9 +415,11 @@ class QueueRunner:
             self._tell(action, len(refused))
 
     async def _extend(self, batch: Batch) -> None:
-        mapping = self.mapping
+        mapping, machine = self.mapping, self._machine
         try:
-            leased_s = await self._store.write(lambda tx: sqs.extend(tx, mapping, batch.records), durable=False)
+            leased_s = await self._store.write(
+                lambda tx: sqs.extend(tx, mapping, batch.records, is_waiting=machine.is_extending(batch)), durable=False
+            )
         except StoreFull:
             leased_s = None
         if leased_s is None:

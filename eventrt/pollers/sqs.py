@@ -115,8 +115,11 @@ def settle(tx: Tx, mapping: EventSourceMapping, done: Sequence[Record], released
     return refused
 
 
-def extend(tx: Tx, mapping: EventSourceMapping, records: Sequence[Record]) -> int | None:
-    """Lease records anew and return for how long; None when the leases are no longer ours."""
+def extend(tx: Tx, mapping: EventSourceMapping, records: Sequence[Record], *, is_waiting: bool = True) -> int | None:
+    """Lease records anew and return for how long; None when not all leases are ours any more.
+
+    Args: is_waiting: their batch still waits for its turn; if it cannot go on as a whole, the other leases end.
+    """
     queue = tx.queues.by_arn(mapping.source_arn)
     if queue is None:
         return None
@@ -129,7 +132,12 @@ def extend(tx: Tx, mapping: EventSourceMapping, records: Sequence[Record]) -> in
         queue,
         [(record.receipt.handle, timeout_s) for record in records],  # type: ignore[attr-defined]
     )
-    return None if any(results) else timeout_s
+    if not any(results):
+        return timeout_s
+    if is_waiting:
+        kept = [record for record, refusal in zip(records, results, strict=True) if refusal is None]
+        queues.change_visibility(tx, queue, [(record.receipt.handle, 0) for record in kept])  # type: ignore[attr-defined]
+    return None
 
 
 def event_of(records: Sequence[Record]) -> bytes:

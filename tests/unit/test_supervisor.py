@@ -18,6 +18,7 @@ from eventrt.core.messages import MessageDraft, Queue, QueueDepth
 from eventrt.core.records import FunctionError, Outcome, ServiceFault, Succeeded, Throttled
 from eventrt.invoker.functions import topic
 from eventrt.invoker.invocation import Invocation
+from eventrt.pollers import sqs
 from eventrt.pollers.reports import BatchReport
 from eventrt.pollers.supervisor import Supervisor
 from eventrt.sources import mappings, queues
@@ -297,6 +298,20 @@ async def test_batches_that_wait_for_a_slot_keep_their_leases(tmp_path: Path) ->
         bodies = [body for event in h.invoker.bodies for body in event]
         waited = [count for count, body in zip(counts, bodies, strict=True) if body in bodies[2:6]]
         assert set(waited) == {"1"}
+
+
+@pytest.mark.parametrize("name", ["q", "q.fifo"])
+async def test_a_waiting_batch_that_lost_one_message_gives_back_the_others_at_once(tmp_path: Path, name: str) -> None:
+    async with house(tmp_path) as h:
+        await h.function("f")
+        is_fifo = name.endswith(".fifo")
+        queue = await h.queue(name, **({"FifoQueue": "true"} if is_fifo else {}))
+        mapping = await h.map(name, "f", Enabled=False)
+        await h.send(queue, "a", "b", "c", group="g" if is_fifo else None)
+        leased = await h.store.write(lambda tx: sqs.receive(tx, mapping, 10))
+        await h.store.write(lambda tx: queues.delete(tx, queue, [leased.records[1].receipt.handle]))  # type: ignore[attr-defined]
+        assert await h.store.write(lambda tx: sqs.extend(tx, mapping, leased.records)) is None
+        assert await h.depth(queue) == QueueDepth(2, 0, 0)
 
 
 async def test_drain_waits_for_batches_in_flight_and_gives_back_the_rest(tmp_path: Path) -> None:
