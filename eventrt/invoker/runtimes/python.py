@@ -282,7 +282,8 @@ class PythonRuntime:
         finally:
             theirs.close()
             os.close(write_fd)
-        ours.send(json.dumps(settings).encode())  # before anything else; the zygote reads it when it is ready to
+        with suppress(OSError):  # one that ended at once is met by the reader
+            ours.send(json.dumps(settings).encode())
         ours.setblocking(False)
         os.set_blocking(read_fd, False)
         loop = asyncio.get_running_loop()
@@ -356,6 +357,8 @@ class PythonRuntime:
                 data = zygote.control.recv(_MESSAGE_LIMIT)
             except BlockingIOError:
                 return
+            except ConnectionResetError:
+                continue  # it ended with something unread, which is said once; what it said before that is still there
             except OSError:
                 data = b""
             if not data:

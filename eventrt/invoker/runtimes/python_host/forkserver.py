@@ -160,6 +160,9 @@ class Zygote:
             if self._isolation == "none":
                 spec["environment"].setdefault("TMPDIR", tmp)
                 spec["environment"].update(LAMBDA_TASK_ROOT=task, PWD=task)
+                wrapper = spec["environment"].get("AWS_LAMBDA_EXEC_WRAPPER", "")
+                if wrapper.startswith(sandbox.TASK + "/"):
+                    spec["environment"]["AWS_LAMBDA_EXEC_WRAPPER"] = task + wrapper[len(sandbox.TASK) :]
             pid = os.fork()
             if pid == 0:
                 self._become(spec, descriptors)

@@ -164,7 +164,8 @@ class Folders:
         self._count = 0
 
     def make(self, code, packages, bytecode, tmp_mb, folder):
-        """Return a new environment's `Folder`."""
+        """Return a new environment's `Folder`; raises OSError where there is no code."""
+        os.stat(code)
         path = os.path.join(self.base, folder)
         os.makedirs(path, mode=0o700, exist_ok=True)
         return Folder(path, bytecode)

@@ -1,8 +1,9 @@
 """The process that environments are forked from: one per interpreter and set of modules imported beforehand.
 
 Run as `pythonX.Y -I -S -B zygote.py ISOLATION` with a SEQPACKET socket as standard input, whose first packet is the
-settings as JSON. Where namespaces are permitted, this first process enters them and waits, and its child, process 1 of the PID namespace, does the work
-(`forkserver`): when that ends, the kernel ends all below it. The first process imports as little as it can.
+settings as JSON. Where namespaces are permitted, this first process enters them and waits, and its child, process 1
+of the PID namespace, does the work (`forkserver`): when that ends, the kernel ends all below it. The first process
+imports as little as it can.
 """
 
 import os
@@ -22,6 +23,8 @@ def main():
     os.dup2(os.open("/dev/null", os.O_RDWR | os.O_CLOEXEC), 0)
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
+    # First of all: an end that leaves it unread would be a reset to the daemon, which may take the last word along.
+    settings = os.read(control, 1 << 20)
     if wanted == "none":
         isolation = "none"
         syscalls.adopt_orphans()
@@ -42,7 +45,6 @@ def main():
     from python_host import forkserver
 
     sys.path.pop(0)
-    settings = os.read(control, 1 << 20)
     forkserver.serve(json.loads(settings), control, isolation)
 
 
