@@ -19,7 +19,7 @@ from eventrt import __version__
 from eventrt.clock import SystemClock, VirtualClock
 from eventrt.frontdoors.inventory import Inventory
 from eventrt.frontdoors.reports import Reports
-from eventrt.http import BodyTooLarge, Request, Response
+from eventrt.http import BodyBroken, BodyTooLarge, Request, Response
 
 BODY_LIMIT_BYTES = 64 * 1024
 MAX_ADVANCE_S = 10 * 365 * 86_400
@@ -119,6 +119,8 @@ class Control:
             return _json({"error": str(refusal)}, status=refusal.status)
         except BodyTooLarge as error:
             return _json({"error": str(error)}, status=413)
+        except BodyBroken as error:
+            return _json({"error": str(error)}, status=error.status)
         except Exception as error:
             _LOG.exception("control.failed", path=request.path, error=str(error))
             return _json({"error": "internal error; the daemon's log has more"}, status=500)

@@ -205,7 +205,8 @@ class Invoker:
                         return
                 environment.send(invocation, trace)
             except (EnvironmentFailed, NoInterpreter, OSError) as error:
-                _LOG.error("environment.failed", function=function.name, error=str(error))
+                if not self._hurried.is_set():  # else it is ended on purpose
+                    _LOG.error("environment.failed", function=function.name, error=str(error))
                 self._give_up(entry, environment, future, is_reserved, error)
             except BaseException as error:
                 self._give_up(entry, environment, future, is_reserved, error)

@@ -194,6 +194,13 @@ def test_a_client_of_http_1_0_that_names_no_host_is_served(daemon: RunningDaemon
             assert sock.makefile("rb").read().startswith(b"HTTP/1.1 200 OK\r\n")
 
 
+def test_a_body_that_is_broken_is_the_callers_fault(daemon: RunningDaemon) -> None:
+    head = b"POST /_eventrt/clock HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", daemon.port)) as sock:
+        sock.sendall(head + b"no chunk\r\n")
+        assert sock.makefile("rb").readline().startswith(b"HTTP/1.1 400 ")
+
+
 def test_a_foreign_host_reaches_no_control_path(daemon: RunningDaemon) -> None:
     """As a page does whose name was bound to loopback anew."""
     for path in ("/health", "/_eventrt/queues"):
