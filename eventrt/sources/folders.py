@@ -443,7 +443,7 @@ def _is_folder(bucket: Bucket, key: str) -> bool:
 
 
 def _inotify() -> Watch:
-    """Return a watch on a folder through `watchfiles`.
+    """Return a watch on a folder through `watchfiles`; where the kernel has no inotify to give, it is looked at often.
 
     Raises: ConfigurationError: the extra is not installed.
     """
@@ -453,10 +453,24 @@ def _inotify() -> Watch:
         raise ConfigurationError("buckets over folders need watchfiles: pip install 'eventrt[files]'") from error
 
     async def watch(folder: Path, end: anyio.Event) -> AsyncIterator[set[str]]:
-        async for changes in awatch(
-            folder, watch_filter=None, debounce=200, step=20, rust_timeout=60_000, stop_event=end
-        ):
-            yield {path for _, path in changes}
+        for is_polling in (None, True):
+            try:
+                async for changes in awatch(
+                    folder,
+                    watch_filter=None,
+                    debounce=200,
+                    step=20,
+                    rust_timeout=60_000,
+                    stop_event=end,
+                    force_polling=is_polling,
+                ):
+                    yield {path for _, path in changes}
+            except (RuntimeError, OSError) as error:  # its own errors are RuntimeErrors
+                if is_polling:
+                    raise
+                _LOG.warning("folder.polled", folder=str(folder), error=str(error))
+            else:
+                return
 
     return watch
 
