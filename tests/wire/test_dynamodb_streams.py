@@ -221,6 +221,28 @@ def test_records_are_trimmed_after_a_day(daemon: RunningDaemon, tables: Any, str
     assert code in ("ValidationException", "TrimmedDataAccessException")
 
 
+@pytest.mark.parametrize("hours", [0, 3])
+def test_a_place_before_records_that_have_expired_is_trimmed(
+    daemon: RunningDaemon, tables: Any, streams: Any, hours: int
+) -> None:
+    """Whether they were swept already or not, and whether any are left or none."""
+    table = make_table(tables, **streamed("KEYS_ONLY"))
+    arn = stream_arn(tables, table)
+    for name in "abc":
+        tables.put_item(TableName=table, Item={"id": {"S": name}})
+    [shard] = streams.describe_stream(StreamArn=arn)["StreamDescription"]["Shards"]
+    request = {"StreamArn": arn, "ShardId": shard["ShardId"], "ShardIteratorType": "AFTER_SEQUENCE_NUMBER"}
+    first, second, _ = [record["dynamodb"]["SequenceNumber"] for record in records_of(streams, arn)]
+    daemon.advance(hours * 3600)
+    if hours:
+        tables.put_item(TableName=table, Item={"id": {"S": "d"}})
+    assert streams.get_shard_iterator(**request, SequenceNumber=first)["ShardIterator"]
+    daemon.advance(24 * 3600 - hours * 3600 + 1)
+    code, text = error_of(streams.get_shard_iterator, **request, SequenceNumber=second)
+    assert code == "TrimmedDataAccessException"
+    assert text == "The operation attempted to read past the oldest stream record in a shard."
+
+
 def test_a_disabled_stream_can_be_read_for_a_day(daemon: RunningDaemon, tables: Any, streams: Any) -> None:
     table = make_table(tables, **streamed("KEYS_ONLY"))
     first = stream_arn(tables, table)

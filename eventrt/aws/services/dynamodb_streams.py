@@ -217,7 +217,8 @@ def _place(tx: Tx, stream: Stream, shard: Shard, request: Request) -> int:
             f"Invalid SequenceNumber. Sequence number {request['SequenceNumber']} is not in shard {request['ShardId']}"
         )
     after = sequence - 1 if kind == "AT_SEQUENCE_NUMBER" else sequence
-    if after < tx.streams.trim_horizon(shard) and sequence != shard.first_sequence:
+    gone_to = max(tx.streams.position_at(shard, stream.horizon(tx.now)), tx.checkpoints.trimmed_to(shard.id))
+    if after < gone_to and sequence != shard.first_sequence:
         raise ApiError(
             "TrimmedDataAccessException",
             "The operation attempted to read past the oldest stream record in a shard.",
