@@ -776,7 +776,10 @@ def test_a_plugin_reads_its_source_like_any_stream(
     daemon.restart(kill=True)
     with path.open("a") as file:
         file.write("four\n")
-    assert [record["line"] for record in life.told_next()["Records"]] == ["four"]
+    told: list[str] = []
+    while "four" not in told:
+        told += [record["line"] for record in life.told_next()["Records"]]
+    assert told in (["four"], ["three", "four"])  # what the kill met in flight comes again
 
 
 def test_a_source_that_no_plugin_reads_is_refused(daemon: RunningDaemon) -> None:
