@@ -201,7 +201,8 @@ class QueueMachine:
         """
         flight = self._running.pop(batch.number)
         self._typical_s += 0.1 * (now - flight.started_at - self._typical_s)
-        if isinstance(outcome, Succeeded) and (failed := self._judge(batch, outcome)) is not WHOLE_BATCH:
+        failed = self._judge(batch, outcome) if isinstance(outcome, Succeeded) else WHOLE_BATCH
+        if failed is not None:  # that is, not WHOLE_BATCH
             self._finish(flight, failed, outcome)
         elif isinstance(outcome, Succeeded | FunctionError):
             self._finish(flight, batch.records, outcome, release=len(flight.keys) > 1)
